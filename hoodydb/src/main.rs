@@ -1,0 +1,2 @@
+//! The `hoodydb` command: parses, sets up telemetry, dispatches, and turns results into exit codes.
+fn main() {}

@@ -1,0 +1,99 @@
+//! What the manager shows of itself: plain values for `status`, `locks`, tests and metrics.
+//!
+//! Filled by [`super::LockManager::view`]; it knows no names of files or processes, only their ids.
+
+use crate::lock::{FileId, LockOwner, Pid, Tid};
+
+/// Everything the manager knows about its databases and its work so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Every database that has a record, a waiter or a handle now.
+    pub databases: Vec<DatabaseView>,
+    /// Sums over all databases since the start.
+    pub totals: Counters,
+    /// Lock records of all files.
+    pub records: u64,
+    /// Requests that wait now, on databases and on other files.
+    pub waiters: u64,
+}
+
+/// Counts since the start; never reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Lock calls that were granted, unlocks left out.
+    pub granted: u64,
+    /// Lock calls that waited before their answer.
+    pub waited: u64,
+    /// Refusals: the conflict cannot be waited for (SQLite's rules of what is never queued).
+    pub refused_conflict: u64,
+    /// Refusals: the deadline or the wait budget ran out.
+    pub refused_deadline: u64,
+    /// Refusals: waiting would have closed a cycle.
+    pub refused_deadlock: u64,
+    /// Refusals: a write was wanted under an older snapshot or SHARED while another writes (a read-to-write upgrade).
+    pub refused_upgrade: u64,
+    /// Refusals: a limit on records or waiters was reached.
+    pub refused_limit: u64,
+    /// Waits that ended because the waiter had a signal to take.
+    pub interrupted: u64,
+    /// Log2 histogram of wait times: element i counts waits of [2^i, 2^(i+1)) microseconds, the last also all longer ones.
+    pub wait_us_log2: [u64; 32],
+    /// Longest wait.
+    pub wait_max_ns: u64,
+}
+
+/// One database: the main file and, in WAL mode, its index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseView {
+    /// The database file.
+    pub file: FileId,
+    /// The `-shm` file while one is known.
+    pub wal_index: Option<FileId>,
+    /// Whether a connection is attached to the WAL index now.
+    pub wal: bool,
+    /// `turn`, `serial` or `posix`.
+    pub policy: super::Policy,
+    /// Every lock held now, one element per (domain, role).
+    pub holders: Vec<HolderView>,
+    /// Every request that waits now, in the order of the queue.
+    pub waiters: Vec<WaiterView>,
+    /// Counts of this database.
+    pub counters: Counters,
+}
+
+/// A lock that a domain holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HolderView {
+    /// SQLite's name: SHARED, RESERVED, PENDING, EXCLUSIVE, WRITE, CKPT, RECOVER, READ0..READ4, DMS; or READ / WRITE bytes
+    /// on other files.
+    pub role: &'static str,
+    /// The kernel's lock owner.
+    pub owner: LockOwner,
+    /// The process, 0 if the kernel did not say.
+    pub pid: Pid,
+    /// The thread that took it.
+    pub tid: Tid,
+    /// Nanoseconds since it was taken.
+    pub age_ns: u64,
+    /// Whether this domain has the turn.
+    pub turn: bool,
+}
+
+/// A request that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaiterView {
+    /// What it asked for: TURN (a read start), or the role of the lock.
+    pub role: &'static str,
+    /// The kernel's lock owner.
+    pub owner: LockOwner,
+    /// The process.
+    pub pid: Pid,
+    /// The thread that waits.
+    pub tid: Tid,
+    /// Nanoseconds since it came.
+    pub age_ns: u64,
+    /// Nanoseconds until its deadline.
+    pub left_ns: u64,
+    /// The processes that it waits for.
+    pub blocked_by: Vec<Pid>,
+}

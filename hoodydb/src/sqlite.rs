@@ -1,0 +1,1 @@
+//! What SQLite means by its lock bytes.

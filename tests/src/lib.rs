@@ -1,0 +1,1 @@
+//! What the tests share: a mount in a directory of its own, and SQLite clients as processes.
