@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, Refusal, Reply};
 use crate::lock::FileId;
 
 /// Whose rights count on the mount.
@@ -38,6 +38,21 @@ pub struct MountOptions {
 
 /// A lock call's answer on its way to the kernel.
 pub struct LockReply(fuser::ReplyEmpty);
+
+impl Reply for LockReply {
+    fn granted(self) {
+        self.0.ok();
+    }
+
+    fn refused(self, why: Refusal) {
+        self.0.error(match why {
+            Refusal::Again => fuser::Errno::EAGAIN,
+            Refusal::Deadlock => fuser::Errno::EDEADLK,
+            Refusal::Interrupted => fuser::Errno::EINTR,
+            Refusal::NoLocks => fuser::Errno::ENOLCK,
+        });
+    }
+}
 
 /// Counts and sizes of the FUSE room, for `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
