@@ -80,8 +80,8 @@ impl Turn {
             State::Writing => None,
             State::Reading { .. } if policy == Policy::Serial => None,
             State::Reading { until, .. } => Some(until),
-            State::Idle { since } if !self.wrote => Some(since.plus(config.retry_gap_ns)),
             State::Idle { since } if since.since(self.granted_at) >= config.quantum_ns => Some(since),
+            State::Idle { since } if !self.wrote => Some(since.plus(config.retry_gap_ns)),
             State::Idle { since } => Some(since.plus(config.gap_ns)),
         }
     }
