@@ -19,6 +19,8 @@ use crate::manager::{Config, Decision, Denial, Event, LockCall, LockManager, Pol
 mod reaper;
 mod signals;
 
+pub use crate::sqlite::family::{Member, side_file};
+
 /// Where the answer to one lock call goes.
 pub trait Reply: Send + 'static {
     /// The lock is held (or released).
