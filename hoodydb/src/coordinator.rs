@@ -1,13 +1,25 @@
 //! The one owner of all lock state: mutex, clock, parked replies, deadlines, the reaper of killed waiters.
 //!
-//! The FUSE room calls it on its reader threads; every call returns without sleeping. It never knows FUSE: a reply is anything
-//! that implements [`Reply`], and no reply is sent under the mutex.
+//! The FUSE room calls it on its reader threads; no call sleeps. It never knows FUSE: a reply is anything that implements
+//! [`Reply`], and no reply is sent under the mutex.
+//!
+//! ```text
+//!   reader threads --set_lock--> [ mutex: LockManager, parked replies ] <--Tick, Probed-- timer thread
+//!                                                                       <--Cancel-------- reaper thread
+//! ```
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use crate::lock::{Conflict, FileId, Handle, LockOwner};
+use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid, Tid};
 use crate::manager::view::View;
-use crate::manager::{LockCall, Policy, Ticket};
+use crate::manager::{Config, Decision, Denial, Event, LockCall, LockManager, Policy, Ticket, Timestamp};
+
+mod reaper;
+mod signals;
+
+pub use crate::sqlite::family::{Member, side_file};
 
 /// Where the answer to one lock call goes.
 pub trait Reply: Send + 'static {
@@ -33,6 +45,18 @@ pub enum Refusal {
     NoLocks,
 }
 
+impl From<Denial> for Refusal {
+    fn from(why: Denial) -> Self {
+        match why {
+            Denial::Conflict | Denial::Upgrade | Denial::Deadline => Refusal::Again,
+            Denial::Deadlock { posix: false } | Denial::Cancelled { wait: false } => Refusal::Again,
+            Denial::Deadlock { posix: true } => Refusal::Deadlock,
+            Denial::Cancelled { wait: true } => Refusal::Interrupted,
+            Denial::Limit => Refusal::NoLocks,
+        }
+    }
+}
+
 /// What the coordinator is told at the start.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -44,58 +68,215 @@ pub struct Limits {
 
 /// The shared lock state of one mount.
 pub struct Coordinator<R: Reply> {
-    _limits: Limits,
-    _reply: std::marker::PhantomData<fn(R)>,
+    state: Mutex<State<R>>,
+    timer: Condvar,
+    reaper: Condvar,
+    epoch: Instant,
 }
 
+struct State<R> {
+    manager: LockManager,
+    parked: HashMap<Ticket, Parked<R>>,
+    decisions: Vec<Decision>,
+    probes: Vec<(FileId, u64, Tid)>,
+    /// When the timer thread wakes by itself.
+    armed: Option<Timestamp>,
+    /// The reaper sleeps until somebody waits.
+    reaper_idle: bool,
+    ended: bool,
+}
+
+struct Parked<R> {
+    reply: R,
+    pid: Pid,
+    tid: Tid,
+    wait: bool,
+    since: Timestamp,
+}
+
+/// Answers on their way out of the mutex.
+type Answers<R> = Vec<(R, Result<(), Denial>)>;
+
 impl<R: Reply> Coordinator<R> {
-    /// An empty lock state; starts the timer and reaper threads.
-    pub fn start(limits: Limits) -> std::io::Result<std::sync::Arc<Self>> {
-        Ok(std::sync::Arc::new(Self { _limits: limits, _reply: std::marker::PhantomData }))
+    /// An empty lock state; starts the timer and reaper threads, which end with the last reference.
+    pub fn start(limits: Limits) -> std::io::Result<Arc<Self>> {
+        let max_wait_ns = u64::try_from(limits.max_wait.as_nanos()).unwrap_or(u64::MAX);
+        let config = Config { max_wait_ns, policy: limits.policy, ..Config::default() };
+        let state = State {
+            manager: LockManager::new(config),
+            parked: HashMap::new(),
+            decisions: Vec::new(),
+            probes: Vec::new(),
+            armed: None,
+            reaper_idle: false,
+            ended: false,
+        };
+        let this = Arc::new(Self {
+            state: Mutex::new(state),
+            timer: Condvar::new(),
+            reaper: Condvar::new(),
+            epoch: Instant::now(),
+        });
+        let weak = Arc::downgrade(&this);
+        std::thread::Builder::new().name("lock-timer".into()).spawn(move || Self::run_timer(&weak))?;
+        let weak = Arc::downgrade(&this);
+        std::thread::Builder::new().name("lock-reaper".into()).spawn(move || reaper::run(&weak))?;
+        Ok(this)
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `F_SETLK`, `F_SETLKW` and `F_UNLCK`. Answers now or later, exactly once.
-    pub fn set_lock(&self, _ticket: Ticket, _call: LockCall, reply: R) {
-        reply.granted();
+    pub fn set_lock(&self, ticket: Ticket, call: LockCall, reply: R) {
+        let mut state = self.lock();
+        let since = self.now();
+        state.parked.insert(ticket, Parked { reply, pid: call.pid, tid: call.tid, wait: call.wait, since });
+        self.handle(state, Event::Set(ticket, call));
+    }
+
+    /// Takes one event, lets go of the mutex, and only then replies.
+    fn handle(&self, mut state: MutexGuard<'_, State<R>>, event: Event) {
+        let answers = self.decide(&mut state, event);
+        drop(state);
+        Self::send(answers);
+    }
+
+    fn decide(&self, state: &mut State<R>, event: Event) -> Answers<R> {
+        let now = self.now();
+        let mut decisions = std::mem::take(&mut state.decisions);
+        state.manager.handle(now, event, &mut decisions);
+        let mut answers = Answers::with_capacity(decisions.len());
+        for decision in decisions.drain(..) {
+            match decision {
+                Decision::Answer(ticket, result) => {
+                    if let Some(parked) = state.parked.remove(&ticket) {
+                        answers.push((parked.reply, result));
+                    }
+                }
+                Decision::Probe { database, turn, tid } => state.probes.push((database, turn, tid)),
+            }
+        }
+        state.decisions = decisions;
+        let next = state.manager.next_deadline();
+        let sooner = next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed));
+        if sooner || !state.probes.is_empty() {
+            self.timer.notify_one();
+        }
+        if state.reaper_idle && !state.parked.is_empty() {
+            state.reaper_idle = false;
+            self.reaper.notify_one();
+        }
+        answers
+    }
+
+    fn send(answers: Answers<R>) {
+        for (reply, result) in answers {
+            match result {
+                Ok(()) => reply.granted(),
+                Err(why) => reply.refused(why.into()),
+            }
+        }
+    }
+
+    fn run_timer(weak: &Weak<Self>) {
+        // While nothing is due, a look once a second is enough to notice the end.
+        const IDLE: Duration = Duration::from_secs(1);
+        while let Some(this) = weak.upgrade() {
+            let mut state = this.lock();
+            if state.ended {
+                return;
+            }
+            let probes = std::mem::take(&mut state.probes);
+            if !probes.is_empty() {
+                drop(state);
+                for (database, turn, tid) in probes {
+                    let active = signals::is_active(tid);
+                    this.handle(this.lock(), Event::Probed { database, turn, active });
+                }
+                continue;
+            }
+            let now = this.now();
+            let next = state.manager.next_deadline();
+            if next.is_some_and(|next| next <= now) {
+                this.handle(state, Event::Tick);
+                continue;
+            }
+            state.armed = Some(next.unwrap_or(now.plus(1_000_000_000)));
+            let sleep = next.map_or(IDLE, |next| Duration::from_nanos(next.since(now))).min(IDLE);
+            let (mut state, _) = this.timer.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner);
+            // Nobody needs to wake a thread that is awake.
+            state.armed = Some(Timestamp(0));
+        }
     }
 
     /// `F_GETLK`: the record that stands in the way, if any.
-    pub fn test_lock(&self, _call: LockCall) -> Option<Conflict> {
-        None
+    pub fn test_lock(&self, call: LockCall) -> Option<Conflict> {
+        self.lock().manager.test(&call)
     }
 
     /// A handle was opened. `read_only` handles never write, so their read starts take no turn.
-    pub fn opened(&self, _file: FileId, _handle: Handle, _read_only: bool) {}
+    pub fn opened(&self, file: FileId, handle: Handle, read_only: bool) {
+        self.handle(self.lock(), Event::Opened { file, handle, read_only });
+    }
 
     /// `wal_index` (a file named `X-shm`) is the WAL index of `database` (the file `X` beside it).
-    pub fn set_wal_index(&self, _wal_index: FileId, _database: FileId) {}
+    pub fn set_wal_index(&self, wal_index: FileId, database: FileId) {
+        self.handle(self.lock(), Event::WalIndex { index: wal_index, database });
+    }
 
     /// `close(2)` of one descriptor by `owner`: drops what POSIX, or SQLite's rules on a database, say it drops.
-    pub fn flush(&self, _file: FileId, _owner: LockOwner, _handle: Handle) {}
+    pub fn flush(&self, file: FileId, owner: LockOwner, handle: Handle) {
+        self.handle(self.lock(), Event::Flush { file, owner, handle });
+    }
 
     /// The last descriptor of `handle` is gone.
-    pub fn release(&self, _file: FileId, _handle: Handle) {}
+    pub fn release(&self, file: FileId, handle: Handle) {
+        self.handle(self.lock(), Event::Release { file, handle });
+    }
 
     /// Sets the policy of one database, whether it is open or not; it is kept until the next call or the daemon's end.
-    pub fn set_policy(&self, _database: FileId, _policy: Policy) {}
+    pub fn set_policy(&self, database: FileId, policy: Policy) {
+        self.handle(self.lock(), Event::SetPolicy(database, policy));
+    }
 
     /// A consistent picture of all databases and counters.
     pub fn view(&self) -> View {
-        View::default()
+        let state = self.lock();
+        state.manager.view(self.now())
     }
 
     /// Holds back every new read start from now on; running transactions go on.
-    pub fn stop_admitting(&self) {}
+    pub fn stop_admitting(&self) {
+        self.handle(self.lock(), Event::Admit(false));
+    }
 
     /// Takes [`Self::stop_admitting`] back.
-    pub fn resume_admitting(&self) {}
+    pub fn resume_admitting(&self) {
+        self.handle(self.lock(), Event::Admit(true));
+    }
 
     /// Transactions that run now: the databases and processes that hold a lock which a transaction holds (idle WAL
     /// connections do not count).
-    pub fn running_transactions(&self) -> Vec<(FileId, crate::lock::Pid)> {
-        Vec::new()
+    pub fn running_transactions(&self) -> Vec<(FileId, Pid)> {
+        self.lock().manager.running_transactions()
     }
 
     /// Refuses everything that still waits with `EAGAIN`: the last act before the daemon ends.
-    pub fn refuse_waiters(&self) {}
+    pub fn refuse_waiters(&self) {
+        self.handle(self.lock(), Event::RefuseAll);
+    }
+}
+
+impl<R: Reply> Drop for Coordinator<R> {
+    fn drop(&mut self) {
+        self.lock().ended = true;
+        self.timer.notify_all();
+        self.reaper.notify_all();
+    }
 }

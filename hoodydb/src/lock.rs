@@ -6,7 +6,7 @@ mod range;
 mod table;
 
 pub use range::ByteRange;
-pub use table::Conflict;
+pub use table::{Conflict, Holder, LockTable, Origin, Record};
 
 /// A file, by the identity of its backing file (`st_dev`, `st_ino`): hard links and renames do not change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

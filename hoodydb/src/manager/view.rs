@@ -97,3 +97,24 @@ pub struct WaiterView {
     /// The processes that it waits for.
     pub blocked_by: Vec<Pid>,
 }
+
+impl Counters {
+    pub(super) fn count_wait(&mut self, waited_ns: u64) {
+        let slot = (waited_ns / 1_000).max(1).ilog2() as usize;
+        self.wait_us_log2[slot.min(self.wait_us_log2.len() - 1)] += 1;
+        self.wait_max_ns = self.wait_max_ns.max(waited_ns);
+    }
+
+    pub(super) fn count_denial(&mut self, why: super::Denial) {
+        use super::Denial;
+        let counter = match why {
+            Denial::Conflict => &mut self.refused_conflict,
+            Denial::Upgrade => &mut self.refused_upgrade,
+            Denial::Deadline => &mut self.refused_deadline,
+            Denial::Deadlock { .. } => &mut self.refused_deadlock,
+            Denial::Cancelled { .. } => &mut self.interrupted,
+            Denial::Limit => &mut self.refused_limit,
+        };
+        *counter += 1;
+    }
+}

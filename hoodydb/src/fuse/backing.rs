@@ -1,0 +1,338 @@
+//! The state of a mount and its way into the backing directory: lookups, opening and closing of files.
+//!
+//! Nothing here knows a request or a reply; the file system above translates. Sibling files add the operations on names,
+//! contents, directories and extended attributes.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use fuser::FileAttr;
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
+use rustix::io::Errno;
+
+use super::attributes::attributes;
+use super::handles::{Handles, OpenFile};
+use super::inodes::libc_mode::{S_IFMT, S_IFREG};
+use super::inodes::{Inodes, ROOT, file_id};
+use super::requests::Requests;
+use super::{Access, LockReply, mount};
+use crate::coordinator::{Coordinator, Member, side_file};
+use crate::lock::{FileId, Handle};
+
+/// The daemon's own directory in the root of the backing directory: its lock file and policies. The mount hides it.
+pub const PRIVATE_NAME: &str = ".hoodydb";
+
+/// Descriptors left to everything that is neither an inode nor a handle: sockets, /proc, the pool's short-lived ones.
+pub(super) const RESERVED_DESCRIPTORS: u64 = 512;
+
+type RefuseOpen = Box<dyn Fn(FileId) -> bool + Send + Sync>;
+
+/// The state of a mount.
+pub(super) struct Backing {
+    pub(super) inodes: Inodes,
+    pub(super) handles: Handles,
+    pub(super) coordinator: Arc<Coordinator<LockReply>>,
+    pub(super) requests: Requests,
+    pub(super) access: Access,
+    /// /dev/fuse, once the session stands.
+    pub(super) device: OnceLock<OwnedFd>,
+    pub(super) passthrough: AtomicBool,
+    pub(super) passthrough_missing: Mutex<Option<String>>,
+    pub(super) refuse_open: OnceLock<RefuseOpen>,
+    pub(super) max_handles: u64,
+    descriptors_of_self: OwnedFd,
+    last_full_warning: Mutex<Option<Instant>>,
+    refused_full: AtomicU64,
+}
+
+/// A file that was opened for the kernel.
+pub(super) struct Opened {
+    pub(super) handle: u64,
+    /// The backing id of passthrough, 0 for plain FUSE.
+    pub(super) backing_id: u32,
+    /// A side file that never holds locks: its close() needs no FLUSH.
+    pub(super) no_flush: bool,
+}
+
+/// Who asks, for the owner of new files.
+#[derive(Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl Backing {
+    pub(super) fn new(
+        root: OwnedFd,
+        access: Access,
+        coordinator: Arc<Coordinator<LockReply>>,
+        max_descriptors: u64,
+    ) -> io::Result<Self> {
+        let descriptors_of_self =
+            rustix::fs::open("/proc/self/fd", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        // A quarter for inodes: a listing of any size needs few at a time, while every handle needs its own.
+        let usable = max_descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(64);
+        Ok(Self {
+            inodes: Inodes::new(root, usize::try_from(usable / 4).unwrap_or(usize::MAX))?,
+            handles: Handles::default(),
+            coordinator,
+            requests: Requests::default(),
+            access,
+            device: OnceLock::new(),
+            passthrough: AtomicBool::new(false),
+            passthrough_missing: Mutex::new(None),
+            refuse_open: OnceLock::new(),
+            max_handles: usable - usable / 4,
+            descriptors_of_self,
+            last_full_warning: Mutex::new(None),
+            refused_full: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn attributes(&self, node: u64, stat: &Stat) -> FileAttr {
+        attributes(node, stat, self.access)
+    }
+
+    /// Whether a name is the daemon's own.
+    pub(super) fn is_private(&self, parent: u64, name: &OsStr) -> bool {
+        parent == ROOT && name == PRIVATE_NAME
+    }
+
+    /// Looks up one name and counts the lookup; `None`: no such entry.
+    ///
+    /// # Errors
+    /// Those of fstatat(2).
+    pub(super) fn lookup(&self, parent: u64, name: &OsStr) -> io::Result<Option<FileAttr>> {
+        if self.is_private(parent, name) {
+            return Ok(None);
+        }
+        let directory = self.inodes.path_fd(parent)?;
+        match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(self.remember(parent, name, &stat, None))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same from the kernel's caches alone; `None` where the disk would have to be asked.
+    pub(super) fn lookup_cached(&self, parent: u64, name: &OsStr) -> Option<io::Result<Option<FileAttr>>> {
+        if self.is_private(parent, name) {
+            return Some(Ok(None));
+        }
+        let directory = self.inodes.cached_path_fd(parent)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat2(&directory, name, flags, Mode::empty(), ResolveFlags::CACHED) {
+            Ok(fd) => {
+                let stat = rustix::fs::fstat(&fd).map_err(io::Error::from);
+                Some(stat.map(|stat| Some(self.remember(parent, name, &stat, Some(fd)))))
+            }
+            Err(Errno::NOENT) => Some(Ok(None)),
+            Err(_) => None,
+        }
+    }
+
+    pub(super) fn remember(&self, parent: u64, name: &OsStr, stat: &Stat, path_fd: Option<OwnedFd>) -> FileAttr {
+        let node = self.inodes.remember(parent, name, stat, path_fd);
+        self.attributes(node, stat)
+    }
+
+    /// Attributes now, through the handle if there is one.
+    pub(super) fn getattr(&self, node: u64, handle: Option<u64>) -> io::Result<FileAttr> {
+        let stat = match handle.and_then(|handle| self.handles.get(handle)) {
+            Some(open) => rustix::fs::fstat(&open.fd)?,
+            None => rustix::fs::fstat(&*self.inodes.path_fd(node)?)?,
+        };
+        Ok(self.attributes(node, &stat))
+    }
+
+    /// Opens an inode again through its descriptor, for reading or writing.
+    pub(super) fn reopen(&self, fd: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
+        let name = fd.as_raw_fd().to_string();
+        Ok(rustix::fs::openat(
+            &self.descriptors_of_self,
+            name,
+            flags | OFlags::CLOEXEC | OFlags::NOCTTY,
+            Mode::empty(),
+        )?)
+    }
+
+    /// Opens a file for the kernel.
+    ///
+    /// # Errors
+    /// ENFILE at the limit of handles; EBUSY while a database is still open through a dead mount; those of open(2).
+    pub(super) fn open(&self, node: u64, flags: i32) -> io::Result<Opened> {
+        let file = self.inodes.with(node, |inode| inode.file)?;
+        let (parent, name) = self.inodes.name_of(node).ok_or(Errno::STALE)?;
+        self.check_open(file, parent, &name)?;
+        let path_fd = self.inodes.path_fd(node)?;
+        let fd = self.reopen(&path_fd, backing_flags(flags))?;
+        self.finish_open(node, parent, &name, fd, flags)
+    }
+
+    fn check_open(&self, file: FileId, parent: u64, name: &OsStr) -> io::Result<()> {
+        if self.handles.len() as u64 >= self.max_handles {
+            self.warn_full();
+            return Err(Errno::NFILE.into());
+        }
+        let Some(refuses) = self.refuse_open.get() else { return Ok(()) };
+        let database = side_file(name.as_bytes()).and_then(|(stem, _)| self.sibling(parent, stem));
+        if refuses(file) || database.is_some_and(refuses) {
+            return Err(Errno::BUSY.into());
+        }
+        Ok(())
+    }
+
+    fn sibling(&self, parent: u64, name: &[u8]) -> Option<FileId> {
+        let directory = self.inodes.path_fd(parent).ok()?;
+        let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        (stat.st_mode & S_IFMT == S_IFREG).then(|| file_id(&stat))
+    }
+
+    fn warn_full(&self) {
+        let refused = self.refused_full.fetch_add(1, Relaxed) + 1;
+        let mut last = self.last_full_warning.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed().as_secs() >= 60) {
+            *last = Some(Instant::now());
+            tracing::error!(
+                limit = self.max_handles,
+                refused,
+                "no more files can be opened; raise the limit of descriptors (LimitNOFILE)"
+            );
+        }
+    }
+
+    /// Keeps an opened file: its handle, its backing id, and what the coordinator must know of it.
+    fn finish_open(&self, node: u64, parent: u64, name: &OsStr, fd: OwnedFd, flags: i32) -> io::Result<Opened> {
+        let passthrough = self.passthrough.load(Relaxed);
+        let (file, backing_id) = self.inodes.with(node, |inode| {
+            inode.opens += 1;
+            // One kind of open per inode at a time: the kernel answers EIO to a mixture (fs/fuse/iomode.c).
+            if passthrough && !inode.cached_io && inode.backing_id == 0 {
+                let registered = self.device.get().map(|device| fuser::BackingId::create_raw(device, &fd));
+                match registered {
+                    Some(Ok(id)) => inode.backing_id = id,
+                    Some(Err(_)) | None => inode.cached_io = true,
+                }
+            }
+            (inode.file, inode.backing_id)
+        })?;
+        let side = side_file(name.as_bytes());
+        if let Some((stem, Member::WalIndex)) = side
+            && let Some(database) = self.sibling(parent, stem)
+        {
+            self.coordinator.set_wal_index(file, database);
+        }
+        let handle = self.handles.insert(OpenFile { node, file, fd });
+        self.coordinator.opened(file, Handle(handle), flags & ACCESS_MODE == READ_ONLY);
+        let no_flush = side.is_some_and(|(_, member)| member != Member::WalIndex);
+        Ok(Opened { handle, backing_id, no_flush })
+    }
+
+    /// Creates (or opens) a file for the kernel.
+    pub(super) fn create(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        mode: u32,
+        flags: i32,
+        caller: Caller,
+    ) -> io::Result<(FileAttr, Opened)> {
+        if self.is_private(parent, name) {
+            return Err(Errno::PERM.into());
+        }
+        let directory = self.inodes.path_fd(parent)?;
+        let exclusive = flags & EXCLUSIVE != 0;
+        let (fd, new) = loop {
+            let create = backing_flags(flags) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            match rustix::fs::openat(&directory, name, create, self.new_mode(mode)) {
+                Ok(fd) => break (fd, true),
+                Err(Errno::EXIST) if !exclusive => {}
+                Err(error) => return Err(error.into()),
+            }
+            let path_fd = super::inodes::open_path(&directory, name);
+            match path_fd.and_then(|fd| self.reopen_regular(&fd, backing_flags(flags))) {
+                Ok(fd) => break (fd, false),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        };
+        if new {
+            self.give_to(&fd, &directory, caller)?;
+        }
+        let stat = rustix::fs::fstat(&fd)?;
+        let attributes = self.remember(parent, name, &stat, None);
+        let node = attributes.ino.0;
+        let opened = self
+            .check_open(file_id(&stat), parent, name)
+            .and_then(|()| self.inodes.path_fd(node))
+            .and_then(|_| self.finish_open(node, parent, name, fd, flags));
+        match opened {
+            Ok(opened) => Ok((attributes, opened)),
+            Err(error) => {
+                drop(self.inodes.forget(node, 1));
+                Err(error)
+            }
+        }
+    }
+
+    fn reopen_regular(&self, fd: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
+        let stat = rustix::fs::fstat(fd)?;
+        match stat.st_mode & S_IFMT {
+            S_IFREG => self.reopen(fd, flags),
+            super::inodes::libc_mode::S_IFDIR => Err(Errno::ISDIR.into()),
+            _ => Err(Errno::LOOP.into()),
+        }
+    }
+
+    /// Mode bits of a new file or directory in the backing directory.
+    pub(super) fn new_mode(&self, mode: u32) -> Mode {
+        match self.access {
+            Access::Unix => Mode::from_raw_mode(mode & 0o7777),
+            Access::Shared => Mode::from_raw_mode(super::attributes::shared_mode(mode)),
+        }
+    }
+
+    /// Makes a new file the caller's, as a local file system would: the group is the directory's where that is setgid.
+    pub(super) fn give_to(&self, fd: &OwnedFd, directory: &OwnedFd, caller: Caller) -> io::Result<()> {
+        if self.access == Access::Shared || (caller.uid == 0 && caller.gid == 0) {
+            return Ok(());
+        }
+        let inherits_group = rustix::fs::fstat(directory)?.st_mode & 0o2000 != 0;
+        let group = (!inherits_group).then(|| Gid::from_raw(caller.gid));
+        Ok(rustix::fs::chownat(fd, "", Some(Uid::from_raw(caller.uid)), group, AtFlags::EMPTY_PATH)?)
+    }
+
+    /// The last descriptor of a handle is gone. Gives what must be dropped where sleeping does no harm.
+    pub(super) fn release(&self, handle: u64) -> Option<(Arc<OpenFile>, Option<Arc<OwnedFd>>)> {
+        let open = self.handles.remove(handle)?;
+        self.coordinator.release(open.file, Handle(handle));
+        let (backing_id, path_fd) = self.inodes.closed(open.node);
+        if backing_id != 0
+            && let Some(device) = self.device.get()
+            && let Err(error) = mount::close_backing(device, backing_id)
+        {
+            tracing::warn!(backing_id, %error, "a backing file stays registered");
+        }
+        Some((open, path_fd))
+    }
+}
+
+/// `O_ACCMODE`, `O_RDONLY` and `O_EXCL` of open(2).
+const ACCESS_MODE: i32 = 0o3;
+const READ_ONLY: i32 = 0o0;
+const EXCLUSIVE: i32 = 0o200;
+
+/// The flags of the caller's open(2) that the backing file is opened with: the access mode alone. Appending and
+/// truncation are the kernel's (it sends offsets, and SETATTR); O_DIRECT and O_SYNC would only slow the daemon's own calls.
+fn backing_flags(flags: i32) -> OFlags {
+    match flags & ACCESS_MODE {
+        READ_ONLY => OFlags::RDONLY,
+        // Reading is needed to register the file, and by the page cache of plain FUSE.
+        _ => OFlags::RDWR,
+    }
+}

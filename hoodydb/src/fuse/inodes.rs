@@ -1,0 +1,338 @@
+//! The inodes that the kernel remembers, and how each is reached in the backing directory.
+//!
+//! An inode is known by the (device, inode number) of its backing file and reached through an `O_PATH | O_NOFOLLOW`
+//! descriptor, opened from its parent's descriptor by its last known name and verified. Those descriptors are a cache:
+//! inodes that are open, or whose last name is gone, keep theirs; others may lose it and get it again by name.
+//!
+//! Invariant: every step in the backing directory is one name below a descriptor; nothing follows a link.
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::lock::FileId;
+
+/// The root's node id, fixed by the FUSE protocol.
+pub(super) const ROOT: u64 = 1;
+
+/// Node ids above this stand for backing files whose inode number cannot be a node id (1, or of another device).
+const FIRST_ALIAS: u64 = 1 << 63;
+
+/// One inode that the kernel remembers.
+#[derive(Debug)]
+pub(super) struct Inode {
+    pub(super) file: FileId,
+    parent: u64,
+    name: OsString,
+    /// Lookups that the kernel has not forgotten.
+    lookups: u64,
+    /// Open handles.
+    pub(super) opens: u32,
+    /// Backing id of passthrough while handles are open; 0: none.
+    pub(super) backing_id: u32,
+    /// Opens go through the page cache of FUSE while any is open (passthrough was not possible).
+    pub(super) cached_io: bool,
+    /// Its last known name is gone: the descriptor is the only way to it.
+    pub(super) nameless: bool,
+    path_fd: Option<Arc<OwnedFd>>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    nodes: HashMap<u64, Inode>,
+    aliases: HashMap<FileId, u64>,
+    last_alias: u64,
+    /// Nodes with a descriptor, oldest first; may name a node twice or one that is gone.
+    cached: VecDeque<u64>,
+    descriptors: usize,
+}
+
+/// All inodes of a mount.
+#[derive(Debug)]
+pub(super) struct Inodes {
+    device: u64,
+    max_descriptors: usize,
+    tables: Mutex<Tables>,
+    /// Names change under the write side; descriptors are opened by name under the read side.
+    names: RwLock<()>,
+}
+
+pub(super) fn file_id(stat: &Stat) -> FileId {
+    FileId { dev: stat.st_dev, ino: stat.st_ino }
+}
+
+/// Opens one name below a directory without following anything.
+pub(super) fn open_path(parent: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+impl Inodes {
+    /// The root alone; at most about `max_descriptors` are kept for inodes that could be reached by name.
+    pub(super) fn new(root: OwnedFd, max_descriptors: usize) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(&root)?;
+        let mut tables = Tables { last_alias: FIRST_ALIAS, ..Tables::default() };
+        let root = Inode {
+            file: file_id(&stat),
+            parent: ROOT,
+            name: OsString::new(),
+            lookups: 1,
+            opens: 1,
+            backing_id: 0,
+            cached_io: false,
+            nameless: false,
+            path_fd: Some(Arc::new(root)),
+        };
+        tables.aliases.insert(root.file, ROOT);
+        tables.nodes.insert(ROOT, root);
+        tables.descriptors = 1;
+        Ok(Self { device: stat.st_dev, max_descriptors, tables: Mutex::new(tables), names: RwLock::new(()) })
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `change` while no descriptor is being opened by name: renames, unlinks.
+    pub(super) fn changing_names<T>(&self, change: impl FnOnce() -> T) -> T {
+        let _names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        change()
+    }
+
+    /// Counts one lookup of a file found as `name` in `parent`, and gives its node id.
+    pub(super) fn remember(&self, parent: u64, name: &OsStr, stat: &Stat, path_fd: Option<OwnedFd>) -> u64 {
+        let file = file_id(stat);
+        let mut tables = self.tables();
+        let node = self.node_of(&mut tables, file);
+        let inode = tables.nodes.entry(node).or_insert_with(|| Inode {
+            file,
+            parent,
+            name: name.to_owned(),
+            lookups: 0,
+            opens: 0,
+            backing_id: 0,
+            cached_io: false,
+            nameless: false,
+            path_fd: None,
+        });
+        inode.lookups += 1;
+        if inode.nameless {
+            (inode.parent, inode.name, inode.nameless) = (parent, name.to_owned(), false);
+        }
+        if let Some(fd) = path_fd.filter(|_| inode.path_fd.is_none()) {
+            inode.path_fd = Some(Arc::new(fd));
+            tables.keep_descriptor(node, self.max_descriptors);
+        }
+        node
+    }
+
+    fn node_of(&self, tables: &mut Tables, file: FileId) -> u64 {
+        if file.dev == self.device && file.ino > ROOT && file.ino < FIRST_ALIAS {
+            // The root's own inode number must not become a second node of it.
+            return tables.aliases.get(&file).copied().unwrap_or(file.ino);
+        }
+        if let Some(node) = tables.aliases.get(&file) {
+            return *node;
+        }
+        tables.last_alias += 1;
+        let node = tables.last_alias;
+        tables.aliases.insert(file, node);
+        node
+    }
+
+    /// The node id of a file that the kernel remembers.
+    pub(super) fn node(&self, file: FileId) -> Option<u64> {
+        let mut tables = self.tables();
+        let node = self.node_of(&mut tables, file);
+        tables.nodes.contains_key(&node).then_some(node)
+    }
+
+    /// Reads or changes one inode.
+    ///
+    /// # Errors
+    /// ESTALE if the kernel has forgotten it.
+    pub(super) fn with<T>(&self, node: u64, look: impl FnOnce(&mut Inode) -> T) -> io::Result<T> {
+        self.tables().nodes.get_mut(&node).map(look).ok_or_else(|| Errno::STALE.into())
+    }
+
+    /// Takes back `count` lookups. Returns what must be dropped outside: closing the last descriptor of a deleted file
+    /// may take the disk long.
+    pub(super) fn forget(&self, node: u64, count: u64) -> Option<Arc<OwnedFd>> {
+        let mut tables = self.tables();
+        let inode = tables.nodes.get_mut(&node)?;
+        inode.lookups = inode.lookups.saturating_sub(count);
+        tables.remove_if_unused(node)
+    }
+
+    /// Counts one handle less; with the last one gives the backing id that is to be closed, 0 for none.
+    pub(super) fn closed(&self, node: u64) -> (u32, Option<Arc<OwnedFd>>) {
+        let mut tables = self.tables();
+        let Some(inode) = tables.nodes.get_mut(&node) else { return (0, None) };
+        inode.opens = inode.opens.saturating_sub(1);
+        if inode.opens > 0 {
+            return (0, None);
+        }
+        let backing_id = std::mem::take(&mut inode.backing_id);
+        inode.cached_io = false;
+        (backing_id, tables.remove_if_unused(node))
+    }
+
+    /// The cached descriptor of an inode, without any system call.
+    pub(super) fn cached_path_fd(&self, node: u64) -> Option<Arc<OwnedFd>> {
+        self.tables().nodes.get(&node)?.path_fd.clone()
+    }
+
+    /// The `O_PATH` descriptor of an inode, opened by name below its parent's if need be.
+    ///
+    /// # Errors
+    /// ESTALE if the name leads to another file now (it cannot, unless the backing directory was changed from outside);
+    /// the errors of openat(2).
+    pub(super) fn path_fd(&self, node: u64) -> io::Result<Arc<OwnedFd>> {
+        if let Some(fd) = self.cached_path_fd(node) {
+            return Ok(fd);
+        }
+        let _names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        self.open_by_name(node, 0)
+    }
+
+    fn open_by_name(&self, node: u64, depth: usize) -> io::Result<Arc<OwnedFd>> {
+        // A path longer than PATH_MAX of one-letter names is no path that anybody can have opened.
+        const MAX_DEPTH: usize = 2048;
+        let (parent, name, file) = self.with(node, |inode| (inode.parent, inode.name.clone(), inode.file))?;
+        if let Some(fd) = self.cached_path_fd(node) {
+            return Ok(fd);
+        }
+        if depth >= MAX_DEPTH {
+            return Err(Errno::NAMETOOLONG.into());
+        }
+        let parent = self.open_by_name(parent, depth + 1)?;
+        let fd = open_path(&parent, &name).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Errno::STALE.into(),
+            _ => error,
+        })?;
+        if file_id(&rustix::fs::fstat(&fd)?) != file {
+            return Err(Errno::STALE.into());
+        }
+        let fd = Arc::new(fd);
+        let mut tables = self.tables();
+        if let Some(inode) = tables.nodes.get_mut(&node) {
+            if let Some(other) = &inode.path_fd {
+                return Ok(other.clone());
+            }
+            inode.path_fd = Some(fd.clone());
+            tables.keep_descriptor(node, self.max_descriptors);
+        }
+        Ok(fd)
+    }
+
+    /// Takes hold of the descriptor of the file named `name` in `parent`, if the kernel remembers that file: its name is
+    /// about to go, and its inode number must not be used again before the kernel forgets it.
+    pub(super) fn pin_before_removal(&self, parent: &OwnedFd, name: &OsStr) -> Option<u64> {
+        let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let node = self.node(file_id(&stat))?;
+        if self.cached_path_fd(node).is_some() {
+            return Some(node);
+        }
+        let fd = open_path(parent, name).ok()?;
+        let mut tables = self.tables();
+        let inode = tables.nodes.get_mut(&node)?;
+        if inode.path_fd.is_none() {
+            inode.path_fd = Some(Arc::new(fd));
+            tables.keep_descriptor(node, usize::MAX);
+        }
+        Some(node)
+    }
+
+    /// The name that a node was last known by is gone.
+    pub(super) fn removed(&self, node: u64, parent: u64, name: &OsStr) {
+        if let Some(inode) = self.tables().nodes.get_mut(&node)
+            && inode.parent == parent
+            && inode.name == name
+        {
+            inode.nameless = true;
+        }
+    }
+
+    /// A node has a new name.
+    pub(super) fn renamed(&self, node: u64, parent: u64, name: &OsStr) {
+        if let Some(inode) = self.tables().nodes.get_mut(&node) {
+            (inode.parent, inode.name, inode.nameless) = (parent, name.to_owned(), false);
+        }
+    }
+
+    /// The last known path of a file below the root.
+    pub(super) fn path_of(&self, file: FileId) -> Option<PathBuf> {
+        let mut node = self.node(file)?;
+        let tables = self.tables();
+        let mut names = Vec::new();
+        while node != ROOT {
+            let inode = tables.nodes.get(&node).filter(|inode| !inode.nameless)?;
+            names.push(inode.name.as_os_str());
+            node = inode.parent;
+        }
+        Some(names.into_iter().rev().collect())
+    }
+
+    /// Name and parent of a node.
+    pub(super) fn name_of(&self, node: u64) -> Option<(u64, OsString)> {
+        self.tables().nodes.get(&node).map(|inode| (inode.parent, inode.name.clone()))
+    }
+
+    /// Inodes remembered, and descriptors held for them.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let tables = self.tables();
+        (tables.nodes.len(), tables.descriptors)
+    }
+}
+
+impl Tables {
+    fn remove_if_unused(&mut self, node: u64) -> Option<Arc<OwnedFd>> {
+        let inode = self.nodes.get(&node)?;
+        if node == ROOT || inode.lookups > 0 || inode.opens > 0 {
+            return None;
+        }
+        let inode = self.nodes.remove(&node)?;
+        if node >= FIRST_ALIAS {
+            self.aliases.remove(&inode.file);
+        }
+        self.descriptors -= usize::from(inode.path_fd.is_some());
+        inode.path_fd
+    }
+
+    /// Counts a new descriptor, and lets go of the oldest that can be opened again by name while there are too many.
+    fn keep_descriptor(&mut self, node: u64, max: usize) {
+        self.cached.push_back(node);
+        self.descriptors += 1;
+        // Pinned ones go round; a bounded number of tries keeps this constant time.
+        for _ in 0..8 {
+            if self.descriptors <= max {
+                return;
+            }
+            let Some(oldest) = self.cached.pop_front() else { return };
+            let Some(inode) = self.nodes.get_mut(&oldest).filter(|inode| inode.path_fd.is_some()) else { continue };
+            if inode.opens > 0 || inode.nameless || oldest == node {
+                self.cached.push_back(oldest);
+            } else {
+                inode.path_fd = None;
+                self.descriptors -= 1;
+            }
+        }
+    }
+}
+
+/// Constants of `st_mode`.
+pub(super) mod libc_mode {
+    /// The bits of the file type.
+    pub(in crate::fuse) const S_IFMT: u32 = 0o170_000;
+    /// A regular file.
+    pub(in crate::fuse) const S_IFREG: u32 = 0o100_000;
+    /// A directory.
+    pub(in crate::fuse) const S_IFDIR: u32 = 0o040_000;
+    /// A symbolic link.
+    pub(in crate::fuse) const S_IFLNK: u32 = 0o120_000;
+}

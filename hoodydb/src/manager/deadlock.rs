@@ -1,0 +1,159 @@
+//! Who waits for whom across all files, and the cycles in it.
+//!
+//! The node is the process (lock owner), for a parked lock call holds SQLite's per-file mutex and with it the other
+//! connections of its process. A cycle whose every step stays in one thread is certain; one that passes through
+//! different threads of a process is a suspicion until it has stood for [`super::Config::suspicion_ns`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::lock::{FileId, LockOwner, Tid};
+
+use super::{Config, Context, Decision, LockManager, Slot, Ticket, Timestamp};
+
+/// Someone that a ticket waits for; `tid` is the thread that took the lock, `None` where any thread counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Blocker {
+    pub(super) owner: LockOwner,
+    pub(super) tid: Option<Tid>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    file: FileId,
+    owner: LockOwner,
+    tid: Tid,
+}
+
+/// Every parked ticket.
+#[derive(Debug, Default)]
+pub(super) struct WaitGraph {
+    waits: BTreeMap<Ticket, Wait>,
+    of_owner: BTreeMap<LockOwner, BTreeSet<Ticket>>,
+    /// Tickets whose place in the graph changed and was not looked at yet.
+    unchecked: Vec<Ticket>,
+    suspicions: BTreeSet<(Timestamp, Ticket)>,
+}
+
+/// A cycle through a ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cycle {
+    Certain,
+    Suspected,
+}
+
+impl WaitGraph {
+    pub(super) fn len(&self) -> usize {
+        self.waits.len()
+    }
+
+    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
+        self.waits.keys().copied()
+    }
+
+    pub(super) fn file_of(&self, ticket: Ticket) -> Option<FileId> {
+        self.waits.get(&ticket).map(|wait| wait.file)
+    }
+
+    /// Whether one more call of `owner` may park.
+    pub(super) fn has_room(&self, owner: LockOwner, config: &Config) -> bool {
+        self.waits.len() < config.max_waiters
+            && self.of_owner.get(&owner).map_or(0, BTreeSet::len) < config.max_waiters_per_process
+    }
+
+    pub(super) fn park(&mut self, ticket: Ticket, file: FileId, owner: LockOwner, tid: Tid) {
+        self.waits.insert(ticket, Wait { file, owner, tid });
+        self.of_owner.entry(owner).or_default().insert(ticket);
+        self.unchecked.push(ticket);
+    }
+
+    pub(super) fn leave(&mut self, ticket: Ticket) {
+        let Some(wait) = self.waits.remove(&ticket) else { return };
+        if let Some(tickets) = self.of_owner.get_mut(&wait.owner) {
+            tickets.remove(&ticket);
+            if tickets.is_empty() {
+                self.of_owner.remove(&wait.owner);
+            }
+        }
+        self.suspicions.retain(|(_, suspected)| *suspected != ticket);
+    }
+
+    /// `owner` got something that others wait for: its own waits must be looked at again.
+    pub(super) fn became_holder(&mut self, owner: LockOwner) {
+        if let Some(tickets) = self.of_owner.get(&owner) {
+            self.unchecked.extend(tickets);
+        }
+    }
+
+    /// The next suspicion that has stood long enough, taken off the list.
+    pub(super) fn confirm_suspicion(&mut self, now: Timestamp) -> Option<Ticket> {
+        let (at, ticket) = *self.suspicions.first()?;
+        if at > now {
+            return None;
+        }
+        self.suspicions.pop_first();
+        Some(ticket)
+    }
+
+    pub(super) fn next_suspicion(&self) -> Option<Timestamp> {
+        self.suspicions.first().map(|(at, _)| *at)
+    }
+}
+
+impl LockManager {
+    /// Looks at every ticket whose surroundings changed in this event and denies the ones that close a certain cycle.
+    pub(super) fn deny_cycles(&mut self, now: Timestamp, out: &mut Vec<Decision>) {
+        while let Some(ticket) = self.graph.unchecked.pop() {
+            match self.find_cycle(ticket) {
+                Some(Cycle::Certain) => self.deny_deadlock(now, ticket, out),
+                Some(Cycle::Suspected) => {
+                    self.graph.suspicions.insert((now.plus(self.config.suspicion_ns), ticket));
+                }
+                None => {}
+            }
+        }
+    }
+
+    pub(super) fn deny_deadlock(&mut self, now: Timestamp, ticket: Ticket, out: &mut Vec<Decision>) {
+        let Some(file) = self.graph.file_of(ticket) else { return };
+        self.on_file(now, file, out, |slot, _, context: &mut Context<'_>| match slot {
+            Slot::Plain(plain) => plain.deny_deadlock(context, ticket),
+            Slot::Database(database) => database.deny_deadlock(context, ticket),
+            Slot::IndexOf(_) => {}
+        });
+    }
+
+    /// The cycle that `ticket` is part of, if any: a search from its blockers along their own parked tickets.
+    pub(super) fn find_cycle(&self, ticket: Ticket) -> Option<Cycle> {
+        let start = *self.graph.waits.get(&ticket)?;
+        let mut seen = BTreeSet::new();
+        let mut suspected = None;
+        let mut open: Vec<(Ticket, bool)> = vec![(ticket, true)];
+        while let Some((at, certain)) = open.pop() {
+            for blocker in self.blockers(at) {
+                if blocker.owner == start.owner {
+                    if certain && blocker.tid.is_none_or(|tid| tid == start.tid) {
+                        return Some(Cycle::Certain);
+                    }
+                    suspected = Some(Cycle::Suspected);
+                    continue;
+                }
+                for next in self.graph.of_owner.get(&blocker.owner).into_iter().flatten() {
+                    let same_thread = blocker.tid.is_none_or(|tid| tid == self.graph.waits[next].tid);
+                    if seen.insert((*next, certain && same_thread)) {
+                        open.push((*next, certain && same_thread));
+                    }
+                }
+            }
+        }
+        suspected
+    }
+
+    fn blockers(&self, ticket: Ticket) -> Vec<Blocker> {
+        let Some(file) = self.graph.file_of(ticket) else { return Vec::new() };
+        match self.files.get(&file) {
+            Some(Slot::Plain(plain)) => plain.blockers(ticket),
+            Some(Slot::Database(database)) => database.blockers(ticket, &self.config),
+            Some(Slot::IndexOf(_)) | None => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a process has done on a database, and what its next read start is likely to become.
+
+use crate::lock::Pid;
+
+use super::Timestamp;
+
+/// After this many transactions in a row that only read, a process is a reader: connections of the usual libraries run a
+/// handful of PRAGMA and schema reads before their first write.
+const READER_AFTER: u32 = 16;
+/// After this many transactions in a row that all wrote, a process is a writer.
+const WRITER_AFTER: u32 = 4;
+
+/// What a read start is likely to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// It only reads: it needs no turn.
+    Reader,
+    /// It may write: it takes the turn, and is not held longer than a reader may be.
+    Unknown,
+    /// It writes: it takes the turn, and waits as long as the deadline allows.
+    Writer,
+}
+
+/// One process on one database.
+///
+/// # Layout
+/// 32 bytes; bit i of `wrote` tells of the transaction i before the last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process {
+    pub(super) pid: Pid,
+    wrote: u32,
+    transactions: u32,
+    claim_until: Option<Timestamp>,
+}
+
+impl Process {
+    pub(super) fn new(pid: Pid) -> Self {
+        Self { pid, wrote: 0, transactions: 0, claim_until: None }
+    }
+
+    pub(super) fn ended_transaction(&mut self, wrote: bool) {
+        self.wrote = self.wrote << 1 | u32::from(wrote);
+        self.transactions = (self.transactions + 1).min(u32::BITS);
+    }
+
+    /// A refused writer keeps its place in line until `until`.
+    pub(super) fn claim(&mut self, until: Timestamp) {
+        self.claim_until = Some(until);
+    }
+
+    pub(super) fn end_claim(&mut self) {
+        self.claim_until = None;
+    }
+
+    pub(super) fn has_claim(&self, now: Timestamp) -> bool {
+        self.claim_until.is_some_and(|until| until > now)
+    }
+
+    pub(super) fn intent(&self, now: Timestamp) -> Intent {
+        let last = |count: u32| self.wrote & ((1 << count) - 1);
+        if self.has_claim(now) || self.transactions >= WRITER_AFTER && last(WRITER_AFTER) == (1 << WRITER_AFTER) - 1 {
+            Intent::Writer
+        } else if self.transactions >= READER_AFTER && last(READER_AFTER) == 0 {
+            Intent::Reader
+        } else {
+            Intent::Unknown
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(transactions: &[bool]) -> Intent {
+        let mut process = Process::new(Pid(1));
+        transactions.iter().for_each(|wrote| process.ended_transaction(*wrote));
+        process.intent(Timestamp(0))
+    }
+
+    #[test]
+    fn intent_follows_what_was_done() {
+        assert_eq!(after(&[]), Intent::Unknown);
+        assert_eq!(after(&[false; 15]), Intent::Unknown);
+        assert_eq!(after(&[false; 16]), Intent::Reader);
+        assert_eq!(after(&[true; 4]), Intent::Writer);
+        assert_eq!(after(&[true, true, true, false]), Intent::Unknown);
+        assert_eq!(after(&[[true].as_slice(), &[false; 16]].concat()), Intent::Reader);
+    }
+
+    #[test]
+    fn a_claim_makes_a_writer_until_it_expires() {
+        let mut process = Process::new(Pid(1));
+        process.claim(Timestamp(10));
+        assert_eq!(process.intent(Timestamp(9)), Intent::Writer);
+        assert_eq!(process.intent(Timestamp(10)), Intent::Unknown);
+    }
+}

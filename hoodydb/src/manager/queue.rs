@@ -1,0 +1,373 @@
+//! The queue of one database: who waits, for what, and who may go.
+//!
+//! The rules of which call may wait and which is answered at once are those of SQLite's lock protocol (docs/SEMANTICS.md):
+//! a call may only wait where its process holds nothing that the queue waits for.
+
+use crate::lock::{Conflict, LockKind, LockOwner, Tid};
+use crate::sqlite::lock_bytes::wal_index;
+use crate::sqlite::{DatabaseCall, WalIndexCall};
+
+use super::budget::Hold;
+use super::database::{Database, Domain, Side};
+use super::deadlock::Blocker;
+use super::history::Intent;
+use super::turn::Turn;
+use super::{Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
+
+/// A parked call.
+///
+/// # Layout
+/// 192 bytes, plus about 100 in the wait graph.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiter {
+    pub(super) ticket: Ticket,
+    pub(super) call: LockCall,
+    pub(super) kind: LockKind,
+    pub(super) domain: Domain,
+    pub(super) want: Want,
+    pub(super) arrived: Timestamp,
+    /// Refused then, whatever happens; `None` for `F_SETLKW`.
+    pub(super) deadline: Option<Timestamp>,
+    /// What it waited for when its deadline was set.
+    pub(super) behind: Option<Hold>,
+    /// Came back with a claim: stands before those without.
+    pub(super) claimed: bool,
+}
+
+/// How a call is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// A read start: queues for the turn, unless its process only reads.
+    ReadStart(Intent),
+    /// WRITE by a domain that holds no read mark: recovery, restarting checkpoints, builds that lock before they read.
+    FirstWrite,
+    /// PENDING or EXCLUSIVE of the RESERVED owner: waits for readers to go.
+    Drain,
+    /// RESERVED or WRITE under SHARED or a mark: waits only while the turn's owner may still write first.
+    Upgrade,
+    /// A plain record that may be waited for (`F_SETLKW`, unix-excl).
+    Record,
+    /// Answered at once by the records.
+    Immediate,
+    /// A lock that only a process which forked away from its connection asks for: it holds nothing of what it believes.
+    Orphan,
+}
+
+impl Want {
+    pub(super) fn takes_turn(self) -> bool {
+        matches!(self, Want::ReadStart(Intent::Unknown | Intent::Writer) | Want::FirstWrite)
+    }
+}
+
+/// What is to be done with a call now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Grant; with the turn, if true.
+    Grant { turn: bool },
+    /// The turn is its own, but a record is in the way: refuse, and keep the turn for SQLite's retry.
+    Retry,
+    /// Refuse.
+    Deny(Denial),
+    /// Park.
+    Wait,
+}
+
+impl Database {
+    pub(super) fn want(
+        &self,
+        domain: Domain,
+        call: &LockCall,
+        kind: LockKind,
+        read_only: bool,
+        now: Timestamp,
+    ) -> Want {
+        if self.policy == Policy::Posix {
+            return if call.wait { Want::Record } else { Want::Immediate };
+        }
+        let held = |range| self.table(domain.side).kind_held(domain.holder, range);
+        let plain = if call.wait { Want::Record } else { Want::Immediate };
+        match domain.side {
+            Side::Main => match self.lock_bytes.classify(call.range, Some(kind)) {
+                DatabaseCall::ReadStart if held(self.lock_bytes.all()).is_none() => {
+                    Want::ReadStart(self.intent(call, read_only, now))
+                }
+                DatabaseCall::Reserve if held(self.lock_bytes.shared()).is_none() => Want::Orphan,
+                DatabaseCall::Reserve => Want::Upgrade,
+                DatabaseCall::Exclude if held(self.lock_bytes.reserved()) == Some(LockKind::Write) => Want::Drain,
+                DatabaseCall::Exclude if held(self.lock_bytes.all()).is_none() => {
+                    // unix-excl takes SHARED for writing first; PENDING first means that SHARED is believed to be held.
+                    if call.range == self.lock_bytes.shared() { Want::Record } else { Want::Orphan }
+                }
+                _ => plain,
+            },
+            Side::Index => match wal_index::classify(call.range, Some(kind)) {
+                WalIndexCall::DeadManSwitch => plain,
+                _ if held(wal_index::DMS_BYTE).is_none() => Want::Orphan,
+                WalIndexCall::ReadMark if held(wal_index::TRANSACTION).is_none() => {
+                    Want::ReadStart(self.intent(call, read_only, now))
+                }
+                WalIndexCall::Write if held(wal_index::MARKS).is_some() => Want::Upgrade,
+                WalIndexCall::Write => Want::FirstWrite,
+                _ => plain,
+            },
+        }
+    }
+
+    /// What is to be done with a call now; `line` tells that someone before it in the queue waits for the turn.
+    pub(super) fn judge(&self, waiter: &Waiter, line: bool, context: &Context<'_>) -> Verdict {
+        let conflict = self.table(waiter.domain.side).conflict(waiter.domain.holder, waiter.call.range, waiter.kind);
+        match waiter.want {
+            Want::Orphan => Verdict::Deny(Denial::Conflict),
+            Want::Immediate if conflict.is_some() => Verdict::Deny(Denial::Conflict),
+            Want::Record | Want::Drain if conflict.is_some() => Verdict::Wait,
+            Want::Immediate | Want::Record | Want::Drain => Verdict::Grant { turn: false },
+            Want::Upgrade if conflict.is_some() => Verdict::Deny(Denial::Upgrade),
+            Want::Upgrade => match self.others_turn(waiter.domain, context.now, context.config) {
+                Some(turn) if turn.intends() && !self.held_long(waiter.arrived, context) => Verdict::Wait,
+                _ => Verdict::Grant { turn: false },
+            },
+            Want::FirstWrite | Want::ReadStart(_) if !context.admitting => Verdict::Wait,
+            Want::ReadStart(_) if waiter.domain.side == Side::Main && self.must_drain(waiter, conflict) => {
+                Verdict::Wait
+            }
+            Want::ReadStart(_) if waiter.domain.side == Side::Main && self.wal_active() => {
+                Verdict::Grant { turn: false }
+            }
+            Want::ReadStart(Intent::Reader) if self.policy != Policy::Serial => match conflict {
+                Some(_) => Verdict::Deny(Denial::Conflict),
+                None => Verdict::Grant { turn: false },
+            },
+            Want::FirstWrite | Want::ReadStart(_) => self.judge_turn(waiter, line, conflict, context),
+        }
+    }
+
+    fn judge_turn(&self, waiter: &Waiter, line: bool, conflict: Option<Conflict>, context: &Context<'_>) -> Verdict {
+        let own = self.turn.is_some_and(|turn| {
+            turn.domain == waiter.domain && !turn.is_over(context.now, self.policy, context.config)
+        });
+        let others = self.others_turn(waiter.domain, context.now, context.config);
+        let writer = self.other_writer(waiter.domain);
+        if !own && (line || others.is_some() || writer.is_some() || self.serial_must_wait(waiter.domain)) {
+            let unknown_reader = waiter.want == Want::ReadStart(Intent::Unknown) && waiter.domain.side == Side::Index;
+            let since = writer.map(|writer| Timestamp(writer.at_ns).max(waiter.arrived));
+            if self.policy == Policy::Turn
+                && unknown_reader
+                && conflict.is_none()
+                && since.is_some_and(|since| self.held_long(since, context))
+            {
+                return Verdict::Grant { turn: false };
+            }
+            return Verdict::Wait;
+        }
+        match (conflict, waiter.want) {
+            (None, _) => Verdict::Grant { turn: true },
+            (Some(_), Want::FirstWrite) => Verdict::Wait,
+            // SQLite tries another mark, or the same again, at once.
+            (Some(_), _) => Verdict::Retry,
+        }
+    }
+
+    /// A read start on the database file waits while PENDING is held, or wanted by the owner of RESERVED.
+    fn must_drain(&self, waiter: &Waiter, conflict: Option<Conflict>) -> bool {
+        conflict.is_some()
+            || self.waiting.iter().any(|other| {
+                other.want == Want::Drain
+                    && other.domain != waiter.domain
+                    && other.call.range.overlaps(waiter.call.range)
+            })
+    }
+
+    /// Policy `serial`: whether any other domain is in a transaction.
+    fn serial_must_wait(&self, domain: Domain) -> bool {
+        self.policy == Policy::Serial
+            && match domain.side {
+                Side::Main => self.main.conflict(domain.holder, self.lock_bytes.all(), LockKind::Write).is_some(),
+                Side::Index => self.index.conflict(domain.holder, wal_index::TRANSACTION, LockKind::Write).is_some(),
+            }
+    }
+
+    fn held_long(&self, since: Timestamp, context: &Context<'_>) -> bool {
+        context.now.since(since) >= context.config.reader_hold_ns
+    }
+
+    /// The turn, if another domain has it.
+    pub(super) fn others_turn(&self, domain: Domain, now: Timestamp, config: &Config) -> Option<Turn> {
+        self.turn.filter(|turn| turn.domain != domain && !turn.is_over(now, self.policy, config))
+    }
+
+    /// The write lock that another domain holds on the side of `domain`.
+    pub(super) fn other_writer(&self, domain: Domain) -> Option<Conflict> {
+        // A read lock collides with write records only.
+        match domain.side {
+            Side::Main => self.main.conflict(domain.holder, self.lock_bytes.all(), LockKind::Read),
+            Side::Index => self.index.conflict(domain.holder, wal_index::WRITE_BYTE, LockKind::Read),
+        }
+    }
+
+    /// Whether someone in the queue waits for the turn, before a newcomer with or without a claim.
+    pub(super) fn line_before(&self, claimed: bool) -> bool {
+        self.waiting.iter().any(|waiter| waiter.want.takes_turn() && (waiter.claimed || !claimed))
+    }
+
+    /// Lets go everyone who may go now, in the order of the queue, and refuses whose time is up.
+    pub(super) fn settle(&mut self, context: &mut Context<'_>) {
+        self.end_turn_if_over(context);
+        let mut line = false;
+        let mut at = 0;
+        while let Some(waiter) = self.waiting.get(at).copied() {
+            match self.judge_parked(at, &waiter, line, context) {
+                Verdict::Wait => {
+                    line |= waiter.want.takes_turn();
+                    at += 1;
+                    if line && at < self.waiting.len() && self.rest_must_wait(context) {
+                        break;
+                    }
+                }
+                verdict => {
+                    self.waiting.remove(at);
+                    self.unpark(&waiter, context);
+                    self.answer(&waiter, verdict, context);
+                }
+            }
+        }
+        self.probe_if_needed(context);
+    }
+
+    /// Whether nobody further back can go while the line stands: keeps a long queue from being walked at each unlock.
+    fn rest_must_wait(&self, context: &Context<'_>) -> bool {
+        let writer_is_young =
+            self.index_writer().is_none_or(|writer| !self.held_long(Timestamp(writer.at_ns), context));
+        writer_is_young
+            && self.special_waiters == 0
+            && self.first_deadline.is_none_or(|deadline| deadline > context.now)
+            && !self.mixed_sides
+    }
+
+    pub(super) fn index_writer(&self) -> Option<Conflict> {
+        let nobody = crate::lock::Holder::posix(LockOwner(0));
+        self.index.conflict(nobody, wal_index::WRITE_BYTE, LockKind::Read)
+    }
+
+    fn judge_parked(&mut self, at: usize, waiter: &Waiter, line: bool, context: &Context<'_>) -> Verdict {
+        let verdict = self.judge(waiter, line, context);
+        let late = waiter.deadline.is_some_and(|deadline| deadline <= context.now);
+        if verdict != Verdict::Wait || !late {
+            return verdict;
+        }
+        // The budget belongs to the hold: behind another hold than the one it was counted for it starts anew, but no
+        // single call waits longer than the limit.
+        let behind = self.blocking_hold(waiter, context.config);
+        let fresh = waiter.arrived.plus(context.config.max_wait_ns);
+        if behind != waiter.behind && fresh > context.now {
+            let spent = behind.map_or(0, |hold| self.budgets.spent_ns(hold, waiter.call.owner));
+            if spent < context.config.max_wait_ns {
+                self.waiting[at].behind = behind;
+                self.waiting[at].deadline = Some(fresh);
+                return Verdict::Wait;
+            }
+        }
+        Verdict::Deny(Denial::Deadline)
+    }
+
+    /// The hold that a waiter waits for.
+    pub(super) fn blocking_hold(&self, waiter: &Waiter, config: &Config) -> Option<Hold> {
+        self.blockers_of(waiter, config).first().map(|(hold, _)| *hold)
+    }
+
+    /// Everyone that a waiter waits for: the holder of the turn while it can keep others out, and conflicting records.
+    fn blockers_of(&self, waiter: &Waiter, _config: &Config) -> Vec<(Hold, Tid)> {
+        let mut found = Vec::new();
+        let of = |conflict: Conflict| Hold { owner: conflict.holder.owner, since_ns: conflict.at_ns };
+        let tid_of = |conflict: &Conflict| {
+            let records = self.table(waiter.domain.side).of(conflict.holder);
+            records.iter().find(|record| record.range == conflict.range).map_or(Tid(0), |record| record.origin.tid)
+        };
+        if waiter.want.takes_turn() || waiter.want == Want::Upgrade {
+            if let Some(turn) = self.turn.filter(|turn| turn.domain != waiter.domain) {
+                found.push((Hold { owner: turn.domain.holder.owner, since_ns: turn.granted_at.0 }, turn.tid));
+            } else if let Some(writer) = self.other_writer(waiter.domain) {
+                found.push((of(writer), tid_of(&writer)));
+            }
+        }
+        let table = self.table(waiter.domain.side);
+        let conflicts = table.conflicts(waiter.domain.holder, waiter.call.range, waiter.kind);
+        found.extend(conflicts.map(|conflict| (of(conflict), tid_of(&conflict))));
+        found
+    }
+
+    /// The processes that a ticket waits for, for the wait graph: a turn whose owner only reads ends by itself, and is left
+    /// out.
+    pub(super) fn blockers(&self, ticket: Ticket, config: &Config) -> Vec<Blocker> {
+        let Some(waiter) = self.waiting.iter().find(|waiter| waiter.ticket == ticket) else { return Vec::new() };
+        let passing = self.turn.filter(|turn| !turn.is_writing() && self.policy != Policy::Serial);
+        self.blockers_of(waiter, config)
+            .into_iter()
+            .filter(|(hold, _)| {
+                passing.is_none_or(|turn| hold.owner != turn.domain.holder.owner || hold.since_ns != turn.granted_at.0)
+            })
+            .map(|(hold, tid)| Blocker { owner: hold.owner, tid: Some(tid) })
+            .collect()
+    }
+
+    /// The processes that a waiter waits for, for tables.
+    pub(super) fn blocking_owners(&self, waiter: &Waiter, config: &Config) -> Vec<LockOwner> {
+        let mut owners: Vec<LockOwner> =
+            self.blockers_of(waiter, config).into_iter().map(|(hold, _)| hold.owner).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
+
+    /// When something changes by itself; `None` while nobody waits.
+    pub(super) fn next_deadline(&self, config: &Config) -> Option<Timestamp> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let turn = self.turn.and_then(|turn| turn.ends_at(self.policy, config));
+        let writer = self.index_writer().map(|writer| Timestamp(writer.at_ns));
+        let holds = self.waiting.iter().filter_map(|waiter| match waiter.want {
+            Want::Upgrade => Some(waiter.arrived.plus(config.reader_hold_ns)),
+            Want::ReadStart(Intent::Unknown) if waiter.domain.side == Side::Index && self.policy == Policy::Turn => {
+                writer.map(|since| since.max(waiter.arrived).plus(config.reader_hold_ns))
+            }
+            _ => None,
+        });
+        holds.chain(turn).chain(self.first_deadline).min()
+    }
+
+    fn unpark(&mut self, waiter: &Waiter, context: &mut Context<'_>) {
+        context.graph.leave(waiter.ticket);
+        self.count_queue();
+        let waited_ns = context.now.since(waiter.arrived);
+        context.totals.count_wait(waited_ns);
+        self.counters.count_wait(waited_ns);
+    }
+
+    /// Recounts what [`Self::rest_must_wait`] and [`Self::next_deadline`] need to know of the queue.
+    pub(super) fn count_queue(&mut self) {
+        let special = |waiter: &&Waiter| !waiter.want.takes_turn();
+        self.special_waiters = self.waiting.iter().filter(special).count();
+        self.mixed_sides = self.waiting.windows(2).any(|pair| pair[0].domain.side != pair[1].domain.side);
+        self.first_deadline = self.waiting.iter().filter_map(|waiter| waiter.deadline).min();
+    }
+
+    fn probe_if_needed(&mut self, context: &mut Context<'_>) {
+        let waits = self.waiting.iter().any(|waiter| waiter.want.takes_turn() || waiter.want == Want::Upgrade);
+        let policy = self.policy;
+        let Some(turn) = &mut self.turn else { return };
+        if waits && turn.needs_probe(context.now, policy, context.config) {
+            turn.probing(context.now, context.config);
+            context.out.push(Decision::Probe { database: self.file, turn: turn.id, tid: turn.tid });
+        }
+    }
+
+    /// Ends the wait of one ticket with a refusal.
+    pub(super) fn end_wait(&mut self, context: &mut Context<'_>, ticket: Ticket, why: Denial) {
+        if let Some(at) = self.waiting.iter().position(|waiter| waiter.ticket == ticket) {
+            let waiter = self.waiting.remove(at);
+            self.unpark(&waiter, context);
+            self.answer(&waiter, Verdict::Deny(why), context);
+            self.settle(context);
+        }
+    }
+}

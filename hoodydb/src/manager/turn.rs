@@ -1,0 +1,119 @@
+//! A turn: the right to be the transaction that may write. One domain per database has it.
+//!
+//! ```text
+//!   read start -> Reading --write lock--> Writing --its end--> Reading --nothing held--> Idle --comes back--> Reading
+//!                   |  T, then a probe of the thread             |                         |  gap, quantum
+//!                   v                                            v                         v
+//!                  over                                         over                      over
+//! ```
+//! Nothing here is an obligation to others: a turn that is over only lets the next in line begin.
+
+use crate::lock::{Pid, Tid};
+
+use super::database::Domain;
+use super::{Config, Policy, Timestamp};
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// Names this turn in probes.
+    pub(super) id: u64,
+    pub(super) domain: Domain,
+    pub(super) pid: Pid,
+    pub(super) tid: Tid,
+    pub(super) granted_at: Timestamp,
+    wrote: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Holds a read lock, or was just let in; intent must show by `until`. `ending`: it has written, and is about to let go.
+    Reading { until: Timestamp, probed: bool, ending: bool },
+    /// Holds a write lock.
+    Writing,
+    /// Holds nothing; may come straight back.
+    Idle { since: Timestamp },
+}
+
+impl Turn {
+    pub(super) fn new(id: u64, domain: Domain, pid: Pid, tid: Tid, now: Timestamp, config: &Config) -> Self {
+        let state = State::Reading { until: now.plus(config.intent_ns), probed: false, ending: false };
+        Self { id, domain, pid, tid, granted_at: now, wrote: false, state }
+    }
+
+    /// The domain starts to read again within its turn: a retry, or the next transaction of its quantum.
+    pub(super) fn read_again(&mut self, tid: Tid, now: Timestamp, config: &Config) {
+        self.tid = tid;
+        self.state = State::Reading { until: now.plus(config.intent_ns), probed: false, ending: false };
+    }
+
+    pub(super) fn write_began(&mut self) {
+        self.wrote = true;
+        self.state = State::Writing;
+    }
+
+    /// The write lock is gone, something is still held.
+    pub(super) fn write_ended(&mut self, now: Timestamp, config: &Config) {
+        if matches!(self.state, State::Writing) {
+            self.state = State::Reading { until: now.plus(config.intent_ns), probed: true, ending: true };
+        }
+    }
+
+    pub(super) fn holds_nothing(&mut self, now: Timestamp) {
+        if !matches!(self.state, State::Idle { .. }) {
+            self.state = State::Idle { since: now };
+        }
+    }
+
+    pub(super) fn is_writing(&self) -> bool {
+        matches!(self.state, State::Writing)
+    }
+
+    /// Whether a write by somebody else would take from the domain what its turn promised: it reads, and may write yet.
+    pub(super) fn intends(&self) -> bool {
+        matches!(self.state, State::Reading { ending: false, .. })
+    }
+
+    /// When the turn ends, or must be probed, if nothing else happens; `None` while it lasts.
+    pub(super) fn ends_at(&self, policy: Policy, config: &Config) -> Option<Timestamp> {
+        match self.state {
+            State::Writing => None,
+            State::Reading { .. } if policy == Policy::Serial => None,
+            State::Reading { until, .. } => Some(until),
+            State::Idle { since } if since.since(self.granted_at) >= config.quantum_ns => Some(since),
+            State::Idle { since } if !self.wrote => Some(since.plus(config.retry_gap_ns)),
+            State::Idle { since } => Some(since.plus(config.gap_ns)),
+        }
+    }
+
+    /// Whether the turn is over; a turn that [`Self::needs_probe`] is not over yet.
+    pub(super) fn is_over(&self, now: Timestamp, policy: Policy, config: &Config) -> bool {
+        self.ends_at(policy, config).is_some_and(|at| at <= now) && !self.needs_probe(now, policy, config)
+    }
+
+    /// Whether intent did not show in time and the thread must be looked at before the turn is taken away: on a loaded
+    /// machine it may simply not have run.
+    pub(super) fn needs_probe(&self, now: Timestamp, policy: Policy, config: &Config) -> bool {
+        match self.state {
+            State::Reading { until, probed: false, .. } if policy != Policy::Serial => {
+                until <= now && now.since(self.granted_at) < config.intent_max_ns
+            }
+            _ => false,
+        }
+    }
+
+    /// The probe is under way: wait for its answer, but not for long.
+    pub(super) fn probing(&mut self, now: Timestamp, config: &Config) {
+        self.state = State::Reading { until: now.plus(config.probe_ns), probed: true, ending: false };
+    }
+
+    pub(super) fn probed(&mut self, active: bool, now: Timestamp, config: &Config) {
+        let State::Reading { ending: false, .. } = self.state else { return };
+        let latest = self.granted_at.plus(config.intent_max_ns);
+        self.state = if active {
+            State::Reading { until: now.plus(config.intent_ns).min(latest), probed: false, ending: false }
+        } else {
+            State::Reading { until: now, probed: true, ending: false }
+        };
+    }
+}
