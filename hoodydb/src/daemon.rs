@@ -122,7 +122,6 @@ impl Live {
 /// # Errors
 /// Everything that keeps the mount from becoming live. Afterwards only the loss of the runtime.
 pub fn run(options: Options, on_live: impl FnOnce()) -> Result<(), DaemonError> {
-    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -150,7 +149,8 @@ pub fn run(options: Options, on_live: impl FnOnce()) -> Result<(), DaemonError> 
         tracing::info!("the daemon ends");
         Ok(())
     });
-    runtime.shutdown_timeout(Duration::from_millis(500));
+    // Nothing that still sleeps on the disk is worth waiting for: no client can hear its answer any more.
+    runtime.shutdown_background();
     outcome
 }
 
@@ -179,10 +179,10 @@ fn build(
         threads: options.threads,
         passthrough: options.passthrough,
     };
-    let fuse = FuseMount::start(mount, Arc::clone(&coordinator), pool.clone())?;
-    stale.forget_device(fuse.device());
     let asked = Arc::clone(&stale);
-    fuse.refuse_opens(Box::new(move |file| asked.refuses(file)));
+    let refuses = Box::new(move |file| asked.refuses(file));
+    let fuse = FuseMount::start(mount, Arc::clone(&coordinator), pool.clone(), Some(refuses))?;
+    stale.forget_device(fuse.device());
     backing.record(&options.mountpoint, Some(fuse.device()), stale.devices())?;
     policies.follow_names(&fuse, &coordinator);
     let (unmount, requests) = mpsc::unbounded_channel();
@@ -199,13 +199,4 @@ fn build(
         options,
     };
     Ok((live, requests))
-}
-
-/// Lifts the soft limit of open files to the hard one: each open file on the mount may cost a descriptor here.
-fn raise_descriptor_limit() {
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
-        tracing::warn!(%error, "cannot raise the limit of open files");
-    }
 }

@@ -58,8 +58,10 @@ pub struct MountStatus {
     pub handles: u64,
     /// Descriptors that the daemon holds for them.
     pub descriptors: u64,
-    /// The most it will hold.
+    /// The most that the kernel lets it hold.
     pub descriptors_max: u64,
+    /// The most open file handles; one more `open` fails with ENFILE.
+    pub handles_max: u64,
     /// Lock records of all files now.
     pub records: u64,
     /// Lock calls that wait now.

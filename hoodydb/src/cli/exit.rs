@@ -31,7 +31,7 @@ impl Failure {
     /// Nothing is mounted at a path.
     pub fn not_mounted(mountpoint: &std::path::Path) -> Self {
         let shown = printable(mountpoint);
-        Self::new(NOT_MOUNTED, format!("hoodydb is not mounted at {shown}: mount it with hoodydb mount {shown}"))
+        Self::new(NOT_MOUNTED, format!("{shown} is not a mount of hoodydb: mount it with hoodydb mount {shown}"))
     }
 }
 

@@ -90,6 +90,13 @@ fn clear_dead(mountpoint: &Path) -> Result<()> {
         let what = format!("{shown} is a mount of {} and not of hoodydb: use umount", printable(&mount.fs_type));
         return Err(Failure::new(exit::BUSY, what).into());
     }
+    if !mounts::is_dead(mountpoint) {
+        let what = format!(
+            "{shown} is served by a daemon whose socket is not in {}: set HOODYDB_RUN_DIR as it was when it was mounted",
+            printable(socket::run_dir())
+        );
+        return Err(Failure::new(exit::FAILURE, what).into());
+    }
     // A connection that is gone cannot be aborted; there is nothing to do then.
     let _ = mounts::abort_connection(mount.device);
     mounts::detach(mountpoint).with_context(|| format!("cannot clear away the dead mount at {shown}"))?;

@@ -56,7 +56,8 @@ impl Live {
             inodes: stats.inodes,
             handles: stats.handles,
             descriptors: stats.descriptors,
-            descriptors_max: stats.descriptors_max,
+            descriptors_max: descriptors_max(),
+            handles_max: stats.handles_max as u64,
             records: view.records,
             waiters: view.waiters,
             databases: view.databases.iter().map(|database| self.database_status(database)).collect(),
@@ -202,6 +203,11 @@ impl Live {
         running.dedup();
         running
     }
+}
+
+/// The daemon's own limit of open files.
+fn descriptors_max() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// The first 16 bytes of every database that is not encrypted.

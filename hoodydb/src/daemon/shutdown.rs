@@ -21,10 +21,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Live, Phase, Unmount, notify};
 use crate::model::{ProcessName, printable};
-use crate::process::mounts;
 
 /// How often the running transactions are looked at while the daemon waits for them.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// One wait for the end of the session; the next follows at once.
+const WAIT: Duration = Duration::from_secs(60);
 
 /// How often they are named in the log.
 const NAME: Duration = Duration::from_secs(10);
@@ -59,7 +61,7 @@ pub(super) async fn serve_until_unmounted(
     mut signals: Signals,
 ) {
     let waiting = Arc::clone(&live);
-    let mut ended = tokio::task::spawn_blocking(move || waiting.fuse.wait());
+    let mut ended = tokio::task::spawn_blocking(move || while !waiting.fuse.wait(WAIT) {});
     let mut sweep = interval(Duration::from_secs(1));
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut alive = interval(notify::alive_interval());
@@ -112,11 +114,7 @@ async fn shut_down(live: &Arc<Live>, signals: &mut Signals, ended: &mut JoinHand
 async fn unmount_if_idle(live: &Arc<Live>) -> bool {
     let unmounting = Arc::clone(live);
     let outcome = tokio::task::spawn_blocking(move || {
-        if unmounting.users().is_empty() {
-            mounts::unmount(&unmounting.options.mountpoint).map(|()| true)
-        } else {
-            Ok(false)
-        }
+        if unmounting.users().is_empty() { unmounting.fuse.unmount(false).map(|()| true) } else { Ok(false) }
     });
     match outcome.await {
         Ok(Ok(unmounted)) => unmounted,
@@ -129,7 +127,7 @@ async fn unmount_if_idle(live: &Arc<Live>) -> bool {
 }
 
 fn detach(live: &Live) {
-    match mounts::detach(&live.options.mountpoint) {
+    match live.fuse.unmount(true) {
         Ok(()) => tracing::info!(mountpoint = printable(&live.options.mountpoint), "detached the mount"),
         Err(error) => {
             tracing::warn!(%error, mountpoint = printable(&live.options.mountpoint), "cannot detach the mount")

@@ -53,6 +53,11 @@ pub(super) fn clear_dead_mounts(mountpoint: &Path, backing: &Backing) -> Result<
         if let Some(pid) = live_daemon_of(&mount) {
             return Err(DaemonError::MountedByUs { path: mountpoint.to_owned(), pid });
         }
+        // The lock may lie where this daemon does not see it (another mount namespace): the kernel has the last word.
+        if !mounts::is_dead(mountpoint) {
+            let mounts::Mount { fs_type, source, .. } = mount;
+            return Err(DaemonError::Mounted { path: mountpoint.to_owned(), fs_type, from: source });
+        }
         clear(&mount).map_err(fault)?;
     }
     Ok(devices)

@@ -45,8 +45,9 @@ fn facts(mount: &MountStatus) -> Vec<(&'static str, String)> {
         None => "through the daemon".to_owned(),
     };
     let open = format!(
-        "{} handles, {} inodes, {} of {} descriptors",
+        "{} of {} handles, {} inodes, {} of {} descriptors",
         count(mount.handles),
+        count(mount.handles_max),
         count(mount.inodes),
         count(mount.descriptors),
         count(mount.descriptors_max)
@@ -167,6 +168,7 @@ mod tests {
             inodes: 5,
             descriptors: 6,
             descriptors_max: 20_000,
+            handles_max: 10_000,
             records: 3,
             waiters: 1,
             databases: vec![DatabaseStatus {
