@@ -4,12 +4,21 @@
 //!
 //! | layer | rooms |
 //! |---|---|
-//! | 1, pure: no clock, no threads, no I/O | [`lock`], [`sqlite`], [`manager`] |
+//! | 1, pure: no clock, no threads, no I/O | [`lock`], [`sqlite`], [`manager`], [`model`], [`render`] |
 //! | 2, one owner of all lock state | [`coordinator`] |
-//! | 3, one outside world each | [`fuse`] |
+//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`telemetry`] |
+//! | 4, builds the rooms | [`daemon`] |
+//! | 5, what a user types | [`cli`] |
 
+pub mod cli;
+pub mod control;
 pub mod coordinator;
+pub mod daemon;
 pub mod fuse;
 pub mod lock;
 pub mod manager;
+pub mod model;
+pub mod process;
+pub mod render;
 pub mod sqlite;
+pub mod telemetry;

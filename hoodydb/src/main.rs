@@ -1,2 +1,16 @@
-//! The `hoodydb` command: parses, sets up telemetry, dispatches, and turns results into exit codes.
-fn main() {}
+//! The `hoodydb` command: parses, dispatches, and turns results into exit codes.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hoodydb::cli::{Cli, exit};
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hoodydb: {error:#}");
+            ExitCode::from(exit::code_of(&error))
+        }
+    }
+}

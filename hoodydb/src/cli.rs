@@ -1,0 +1,116 @@
+//! What a user types: one file per command, each with its arguments and a `run`.
+//!
+//! Called by `main`. Commands talk to the daemon through [`crate::control`] only; [`mount`] alone knows the daemon.
+
+mod completions;
+mod duration;
+pub mod exit;
+mod locks;
+mod man;
+mod mount;
+mod policy;
+mod reference;
+mod status;
+mod target;
+mod umount;
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::{Parser, Subcommand};
+
+use crate::render::Style;
+
+/// Exit codes, as every command's help shows them.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it failed; the line on standard error says why
+  2  the command line is wrong
+  3  nothing is mounted there, or no daemon runs
+  4  busy: the mount point or the data directory is in use";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hoodydb",
+    version,
+    about = "SQLite databases shared by many programs on one host",
+    after_help = EXIT_CODES,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Mount(mount::Args),
+    Umount(umount::Args),
+    Status(status::Args),
+    Locks(locks::Args),
+    Policy(policy::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    Reference(reference::Args),
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// One line for the user; [`exit::code_of`] tells the exit code.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Mount(args) => mount::run(args),
+            Command::Umount(args) => umount::run(&args),
+            Command::Status(args) => status::run(&args),
+            Command::Locks(args) => locks::run(&args),
+            Command::Policy(args) => policy::run(args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
+            Command::Reference(args) => reference::run(&args),
+        }
+    }
+}
+
+/// Colours on a terminal, unless NO_COLOR is set.
+fn style() -> Style {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Style { colour: io::stdout().is_terminal() && !unwanted }
+}
+
+/// Writes to standard output; a reader that has gone (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_exit_codes() {
+        let mut root = Cli::command();
+        root.build();
+        let mut commands: Vec<_> = root.get_subcommands().collect();
+        while let Some(command) = commands.pop() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{} has no example", command.get_name());
+            assert!(help.contains("Exit codes:"), "{} has no exit codes", command.get_name());
+            commands.extend(command.get_subcommands());
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Exit codes.
+//!
+//! Called by `main` with the error that a command ended with; the numbers are part of the interface and never change.
+
+use crate::control::ControlError;
+use crate::model::printable;
+
+/// It failed.
+pub const FAILURE: u8 = 1;
+/// The command line is wrong; clap uses the same number.
+pub const USAGE: u8 = 2;
+/// Nothing is mounted there, or no daemon runs.
+pub const NOT_MOUNTED: u8 = 3;
+/// The mount point or the data directory is in use.
+pub const BUSY: u8 = 4;
+
+/// An error that has an exit code of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// A failure with an exit code.
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// Nothing is mounted at a path.
+    pub fn not_mounted(mountpoint: &std::path::Path) -> Self {
+        let shown = printable(mountpoint);
+        Self::new(NOT_MOUNTED, format!("{shown} is not a mount of hoodydb: mount it with hoodydb mount {shown}"))
+    }
+}
+
+/// The exit code of an error.
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.code;
+    }
+    match error.downcast_ref::<ControlError>() {
+        Some(ControlError::Socket { source, .. })
+            if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) =>
+        {
+            NOT_MOUNTED
+        }
+        _ => FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn each_error_has_its_code() {
+        assert_eq!(code_of(&anyhow::anyhow!("x")), FAILURE);
+        assert_eq!(code_of(&Failure::new(BUSY, "x").into()), BUSY);
+        assert_eq!(code_of(&anyhow::Error::from(Failure::not_mounted("/m".as_ref())).context("more")), NOT_MOUNTED);
+        let socket = |kind: io::ErrorKind| ControlError::Socket { action: "x", path: "/s".into(), source: kind.into() };
+        assert_eq!(code_of(&socket(io::ErrorKind::ConnectionRefused).into()), NOT_MOUNTED);
+        assert_eq!(code_of(&socket(io::ErrorKind::PermissionDenied).into()), FAILURE);
+        assert_eq!(code_of(&ControlError::Refused("no".to_owned()).into()), FAILURE);
+    }
+}

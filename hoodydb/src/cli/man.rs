@@ -1,0 +1,34 @@
+//! `hoodydb man`.
+//!
+//! Called by [`super::Cli`]; for packagers.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+
+use crate::model::printable;
+
+/// Writes the man pages into a directory
+#[derive(Debug, clap::Args)]
+#[command(
+    hide = true,
+    after_help = "\
+Example:
+  hoodydb man /usr/local/share/man/man1
+
+Exit codes:
+  0  done
+  1  it failed; the line on standard error says why
+  2  the command line is wrong"
+)]
+pub(super) struct Args {
+    /// The directory
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    clap_mangen::generate_to(super::Cli::command(), &args.dir)
+        .with_context(|| format!("cannot write man pages into {}", printable(&args.dir)))
+}

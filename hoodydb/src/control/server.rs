@@ -1,0 +1,197 @@
+//! The answering side: a unix socket that nobody can block for others.
+//!
+//! Called by [`crate::daemon`]. Each connection has a task of its own, a bounded line and a time limit; the answers are made on
+//! the blocking pool.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::{Answer, Command, ControlError, REQUEST_MAX_BYTES, Request, Response, VERSION};
+
+/// Connections served at once; further ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Longest time to send a request, and longest time to take the answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What makes the answers.
+pub trait Answerer: Send + Sync + 'static {
+    /// Answers one question; may block for short reads of /proc.
+    fn answer(&self, command: Command) -> Answer;
+}
+
+/// A listening socket; its file is removed when this is dropped.
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Listens on the path, in place of a dead daemon's socket. The caller holds the locks that make it the only live one.
+    pub fn bind(path: &Path) -> Result<Self, ControlError> {
+        let fault = |action, source| ControlError::Socket { action, path: path.to_owned(), source };
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(fault("cannot replace the socket", error));
+            }
+            _ => (),
+        }
+        let listener = listen(path).map_err(|source| fault("cannot make the socket", source))?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Answers until the task is dropped.
+    pub async fn serve(self, answerer: Arc<impl Answerer>) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let answerer = Arc::clone(&answerer);
+                    tokio::spawn(async move {
+                        if let Err(error) = serve_one(stream, answerer).await {
+                            tracing::debug!(%error, "a control connection ended early");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a control connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// A listening socket of mode 0600. The mode is set before bind, so there is no moment in which others can connect.
+///
+/// # Source
+/// unix_bind_bsd() of Linux: the file takes the mode of the socket's inode.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600))?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, 128)?;
+    UnixListener::from_std(socket.into())
+}
+
+async fn serve_one(stream: UnixStream, answerer: Arc<impl Answerer>) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = Vec::new();
+    let mut limited = BufReader::new(reader.take(REQUEST_MAX_BYTES));
+    tokio::time::timeout(CLIENT_TIMEOUT, limited.read_until(b'\n', &mut line)).await??;
+    if line.is_empty() {
+        // A client that only looks whether somebody listens.
+        return Ok(());
+    }
+    let body = match parse(&line) {
+        Ok(command) => tokio::task::spawn_blocking(move || answerer.answer(command)).await?,
+        Err(reason) => Answer::Error(reason),
+    };
+    let mut answer = serde_json::to_vec(&Response { version: VERSION, body })?;
+    answer.push(b'\n');
+    tokio::time::timeout(CLIENT_TIMEOUT, writer.write_all(&answer)).await??;
+    Ok(())
+}
+
+fn parse(line: &[u8]) -> Result<Command, String> {
+    if line.last() != Some(&b'\n') {
+        return Err(format!("a request is one line of at most {REQUEST_MAX_BYTES} bytes"));
+    }
+    #[derive(serde::Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    // The version first: a later request may have fields or commands that this daemon cannot parse.
+    match serde_json::from_slice(line) {
+        Ok(Version { version: VERSION }) => (),
+        Ok(Version { version }) => {
+            return Err(format!("the daemon speaks version {VERSION}, the request has version {version}"));
+        }
+        Err(error) => return Err(format!("not a request: {error}")),
+    }
+    serde_json::from_slice(line)
+        .map(|request: Request| request.command)
+        .map_err(|error| format!("not a request: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+    use crate::control::client::Daemon;
+    use crate::control::socket::socket_path;
+    use crate::model::PolicyAnswer;
+
+    struct Echo;
+
+    impl Answerer for Echo {
+        fn answer(&self, command: Command) -> Answer {
+            match command {
+                Command::PolicyGet { db } => {
+                    Answer::Policy(PolicyAnswer { path: crate::model::text_of(db), ..PolicyAnswer::default() })
+                }
+                _ => Answer::Error("no".to_owned()),
+            }
+        }
+    }
+
+    #[test]
+    fn versions_and_garbage_are_told_apart() {
+        assert_eq!(parse(b"{\"version\":1,\"command\":\"status\"}\n"), Ok(Command::Status));
+        let later = parse(b"{\"version\":9,\"command\":\"dance\"}\n").unwrap_err();
+        assert_eq!(later, "the daemon speaks version 1, the request has version 9");
+        assert!(parse(b"{\"version\":1,\"command\":\"dance\"}\n").unwrap_err().starts_with("not a request"));
+        assert!(parse(b"\xff\n").unwrap_err().starts_with("not a request"));
+        assert!(parse(b"{").unwrap_err().starts_with("a request is one line"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stuck_client_blocks_nobody() {
+        let dir = std::env::temp_dir().join(format!("hoodydb-control-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mountpoint = Path::new("/m");
+        let path = socket_path(&dir, mountpoint);
+        let server = Server::bind(&path).unwrap();
+        let serving = tokio::spawn(server.serve(Arc::new(Echo)));
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut stuck = std::os::unix::net::UnixStream::connect(&path).unwrap();
+            stuck.write_all(b"{").unwrap();
+            let daemon = Daemon::at(&dir, mountpoint).unwrap();
+            let answer = daemon.ask(Command::PolicyGet { db: "x.db".into() }).unwrap();
+            let refusal = daemon.ask(Command::Status).unwrap_err().to_string();
+            let mut long = std::os::unix::net::UnixStream::connect(&path).unwrap();
+            let _ = long.write_all(&vec![b'x'; REQUEST_MAX_BYTES as usize]);
+            let mut text = String::new();
+            let _ = long.read_to_string(&mut text);
+            let all = Daemon::all(&dir).unwrap();
+            (answer, refusal, text, all, daemon, dir)
+        });
+        let (answer, refusal, long, all, daemon, dir) = asked.await.unwrap();
+        assert_eq!(answer, Answer::Policy(PolicyAnswer { path: "x.db".to_owned(), ..PolicyAnswer::default() }));
+        assert_eq!(refusal, "no");
+        assert!(long.contains("one line of at most"), "{long}");
+        assert_eq!(all, [daemon]);
+        serving.abort();
+        let _ = serving.await;
+        assert!(Daemon::at(&dir, mountpoint).is_none());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -1,0 +1,290 @@
+//! Answers the control socket: the manager's view and the mount's counts, with names of files and processes.
+//!
+//! Called by [`crate::control::server`] on the blocking pool; it changes nothing but policies and the wish to unmount.
+
+use std::io::Read;
+use std::path::{Component, Path};
+
+use super::{Live, Phase, Unmount};
+use crate::control::server::Answerer;
+use crate::control::{Answer, Command};
+use crate::lock::{FileId, Pid};
+use crate::manager::Policy;
+use crate::manager::view::{DatabaseView, HolderView, WaiterView};
+use crate::model::{
+    Counts, DatabaseLocks, DatabaseStatus, Holder, MountLocks, MountStatus, OpenFile, PolicyAnswer, ProcessName,
+    UnmountAnswer, Waiter, printable, text_of,
+};
+use crate::process::{Halted, command_of, halted, open_files};
+
+impl Answerer for Live {
+    fn answer(&self, command: Command) -> Answer {
+        let answer = match command {
+            Command::Status => Ok(Answer::Status(Box::new(self.status()))),
+            Command::Locks { db } => self.locks(db.as_deref()).map(Answer::Locks),
+            Command::PolicyGet { db } => self.policy(&db).map(Answer::Policy),
+            Command::PolicySet { db, mode, force } => self.set_policy(&db, mode, force).map(Answer::Policy),
+            Command::Unmount { lazy } => {
+                // The receiver lives as long as the main loop: without it the mount is about to be gone anyhow.
+                let _ = self.unmount.send(if lazy { Unmount::Lazy } else { Unmount::Drain });
+                Ok(Answer::Unmount(self.unmounting()))
+            }
+            Command::UnmountProgress => Ok(Answer::Unmount(self.unmounting())),
+        };
+        answer.unwrap_or_else(Answer::Error)
+    }
+}
+
+impl Live {
+    fn status(&self) -> MountStatus {
+        let stats = self.fuse.stats();
+        let view = self.coordinator.view();
+        MountStatus {
+            mountpoint: text_of(&self.options.mountpoint),
+            backing: text_of(&self.options.data),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            phase: self.phase().name().to_owned(),
+            access: access_name(self.options.access).to_owned(),
+            policy: policy_name(self.options.policy).to_owned(),
+            max_wait_ms: u64::try_from(self.options.max_wait.as_millis()).unwrap_or(u64::MAX),
+            passthrough: stats.passthrough,
+            passthrough_missing: stats.passthrough_missing,
+            uptime_s: self.started.elapsed().as_secs(),
+            requests_total: stats.requests.iter().map(|(_, count)| count).sum(),
+            requests: stats.requests.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            inodes: stats.inodes,
+            handles: stats.handles,
+            descriptors: stats.descriptors,
+            descriptors_max: descriptors_max(),
+            handles_max: stats.handles_max as u64,
+            records: view.records,
+            waiters: view.waiters,
+            databases: view.databases.iter().map(|database| self.database_status(database)).collect(),
+            totals: Counts::from(&view.totals),
+            refused_databases: self.stale.refused(),
+            single_file_binds: self.binds.found(),
+        }
+    }
+
+    fn database_status(&self, view: &DatabaseView) -> DatabaseStatus {
+        DatabaseStatus {
+            path: self.path_of(view.file),
+            journal_mode: self.journal_mode(view).to_owned(),
+            policy: policy_name(view.policy).to_owned(),
+            holders: view.holders.len() as u64,
+            waiters: view.waiters.len() as u64,
+            counts: Counts::from(&view.counters),
+        }
+    }
+
+    fn locks(&self, only: Option<&Path>) -> Result<MountLocks, String> {
+        let only = only.map(|path| self.existing(path)).transpose()?;
+        let mut databases = self.coordinator.view().databases;
+        databases.retain(|database| match only {
+            Some(file) => database.file == file,
+            None => !database.holders.is_empty() || !database.waiters.is_empty(),
+        });
+        Ok(MountLocks {
+            mountpoint: text_of(&self.options.mountpoint),
+            pid: std::process::id(),
+            databases: databases.iter().map(|database| self.database_locks(database)).collect(),
+            single_file_binds: self.binds.found(),
+        })
+    }
+
+    fn database_locks(&self, view: &DatabaseView) -> DatabaseLocks {
+        DatabaseLocks {
+            path: self.path_of(view.file),
+            journal_mode: self.journal_mode(view).to_owned(),
+            policy: policy_name(view.policy).to_owned(),
+            holders: view.holders.iter().map(holder).collect(),
+            waiters: view.waiters.iter().map(waiter).collect(),
+        }
+    }
+
+    fn policy(&self, path: &Path) -> Result<PolicyAnswer, String> {
+        let own = self.policies.own(path);
+        if own.is_none() {
+            self.existing(path)?;
+        }
+        Ok(PolicyAnswer {
+            mountpoint: text_of(&self.options.mountpoint),
+            path: text_of(path),
+            mode: policy_name(own.unwrap_or(self.policies.default_policy())).to_owned(),
+            own: own.is_some(),
+        })
+    }
+
+    fn set_policy(&self, path: &Path, mode: Policy, force: bool) -> Result<PolicyAnswer, String> {
+        self.existing(path)?;
+        if !force {
+            self.check_looks_like_sqlite(path)?;
+        }
+        self.policies
+            .set(path, mode)
+            .map_err(|error| format!("cannot store the policy of {}: {error}", printable(path)))?;
+        self.policies.follow_names(&self.fuse, &self.coordinator);
+        tracing::info!(database = printable(path), mode = policy_name(mode), "a policy was set");
+        self.policy(path)
+    }
+
+    fn check_looks_like_sqlite(&self, path: &Path) -> Result<(), String> {
+        match self.header(path) {
+            Ok(header) if header.is_empty() || header.starts_with(SQLITE_MAGIC) => Ok(()),
+            Ok(_) => Err(format!(
+                "{} does not begin like a SQLite database: name another file; an encrypted database looks like that too, \
+                 for one add --force",
+                printable(path)
+            )),
+            Err(error) => Err(format!("cannot read {}: {error}", printable(path))),
+        }
+    }
+
+    /// The file at a path below the mount point, or the line that says why there is none.
+    fn existing(&self, path: &Path) -> Result<FileId, String> {
+        if path.components().next().is_none() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(format!("{} is no path below the mount point", printable(path)));
+        }
+        let below = printable(&self.options.mountpoint);
+        if !self.backing.is_regular_file(path) {
+            return Err(format!("there is no file {} below {below}", printable(path)));
+        }
+        self.fuse.file_at(path).map_err(|error| format!("cannot find {} below {below}: {error}", printable(path)))
+    }
+
+    /// The first bytes of a file, up to the write version of SQLite's header.
+    fn header(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let mut header = Vec::new();
+        self.backing.open_file(path)?.take(20).read_to_end(&mut header)?;
+        Ok(header)
+    }
+
+    fn journal_mode(&self, view: &DatabaseView) -> &'static str {
+        if view.wal {
+            return "wal";
+        }
+        let header = self.fuse.path_of(view.file).and_then(|path| self.header(&path).ok());
+        header.map_or("unknown", |header| journal_mode_of(&header))
+    }
+
+    fn path_of(&self, file: FileId) -> String {
+        self.fuse.path_of(file).map_or_else(|| "(deleted)".to_owned(), text_of)
+    }
+
+    /// Who keeps the mount busy.
+    pub(super) fn unmounting(&self) -> UnmountAnswer {
+        UnmountAnswer {
+            mountpoint: text_of(&self.options.mountpoint),
+            pid: std::process::id(),
+            phase: self.phase().name().to_owned(),
+            users: self.users(),
+            running: if self.phase() == Phase::Serving { Vec::new() } else { self.running() },
+        }
+    }
+
+    /// Everybody who has a file or a working directory on the mount.
+    pub(super) fn users(&self) -> Vec<OpenFile> {
+        let open = open_files::open_on(self.fuse.device(), std::process::id()).unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read /proc to find who has files open");
+            Vec::new()
+        });
+        let user = |open: open_files::OpenFile| OpenFile {
+            process: ProcessName { pid: open.pid, command: open.command },
+            path: text_of(open.path),
+        };
+        open.into_iter().map(user).collect()
+    }
+
+    /// Processes with a transaction.
+    pub(super) fn running(&self) -> Vec<ProcessName> {
+        let mut running: Vec<_> = self.coordinator.running_transactions().iter().map(|(_, pid)| named(*pid)).collect();
+        running.sort();
+        running.dedup();
+        running
+    }
+}
+
+/// The daemon's own limit of open files.
+fn descriptors_max() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The first 16 bytes of every database that is not encrypted.
+///
+/// # Source
+/// https://www.sqlite.org/fileformat2.html, 1.3.1
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// # Source
+/// https://www.sqlite.org/fileformat2.html, 1.3.3: bytes 18 and 19 are 1 for rollback journals and 2 for WAL.
+fn journal_mode_of(header: &[u8]) -> &'static str {
+    match (header.strip_prefix(SQLITE_MAGIC), header.get(18)) {
+        _ if header.is_empty() => "empty",
+        (Some(_), Some(1)) => "rollback",
+        (Some(_), Some(2)) => "wal",
+        _ => "unknown",
+    }
+}
+
+fn holder(view: &HolderView) -> Holder {
+    Holder {
+        role: view.role.to_owned(),
+        process: named(view.pid),
+        tid: view.tid.0,
+        age_ms: view.age_ns / 1_000_000,
+        turn: view.turn,
+        halted: halted_name(view.pid),
+    }
+}
+
+fn waiter(view: &WaiterView) -> Waiter {
+    Waiter {
+        role: view.role.to_owned(),
+        process: named(view.pid),
+        tid: view.tid.0,
+        age_ms: view.age_ns / 1_000_000,
+        left_ms: view.left_ns / 1_000_000,
+        blocked_by: view.blocked_by.iter().map(|pid| pid.0).collect(),
+        halted: halted_name(view.pid),
+    }
+}
+
+fn named(pid: Pid) -> ProcessName {
+    ProcessName { pid: pid.0, command: command_of(pid.0) }
+}
+
+fn halted_name(pid: Pid) -> Option<String> {
+    halted(pid.0).map(Halted::name).map(str::to_owned)
+}
+
+const fn policy_name(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Turn => "turn",
+        Policy::Serial => "serial",
+        Policy::Posix => "posix",
+    }
+}
+
+const fn access_name(access: super::Access) -> &'static str {
+    match access {
+        super::Access::Unix => "unix",
+        super::Access::Shared => "shared",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_tell_the_journal_mode() {
+        let header = |version: u8| [SQLITE_MAGIC, &[16, 0, version, version]].concat();
+        assert_eq!(journal_mode_of(&header(1)), "rollback");
+        assert_eq!(journal_mode_of(&header(2)), "wal");
+        assert_eq!(journal_mode_of(&header(3)), "unknown");
+        assert_eq!(journal_mode_of(b""), "empty");
+        assert_eq!(journal_mode_of(b"an encrypted header."), "unknown");
+        assert_eq!(journal_mode_of(SQLITE_MAGIC), "unknown");
+    }
+}

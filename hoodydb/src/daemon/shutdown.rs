@@ -1,0 +1,189 @@
+//! The daemon's main loop, and the way out of it.
+//!
+//! Called by [`super::run`]. Law: no running transaction is ever aborted.
+//!
+//! ```text
+//!  serving --SIGTERM, umount--> no file open? --yes--> unmount, end
+//!     |                              | no
+//!     |                          draining: no new transaction; wait for the running ones, up to --drain
+//!     |                              |
+//!     +--umount --lazy--> detached (no new open) --the running transactions are over, or the last file is closed--> end
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{Live, Phase, Unmount, notify};
+use crate::model::{ProcessName, printable};
+
+/// How often the running transactions are looked at while the daemon waits for them.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// One wait for the end of the session; the next follows at once.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// How often they are named in the log.
+const NAME: Duration = Duration::from_secs(10);
+
+/// Most users that one log line names.
+const USERS_NAMED_MAX: usize = 20;
+
+/// SIGTERM and SIGINT.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on the two no longer end the process.
+    pub(super) fn install() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => (),
+            _ = self.interrupt.recv() => (),
+        }
+    }
+}
+
+/// Returns when the mount is gone and no transaction runs any more.
+pub(super) async fn serve_until_unmounted(
+    live: Arc<Live>,
+    mut requests: UnboundedReceiver<Unmount>,
+    mut signals: Signals,
+) {
+    let waiting = Arc::clone(&live);
+    let mut ended = tokio::task::spawn_blocking(move || while !waiting.fuse.wait(WAIT) {});
+    let mut sweep = interval(Duration::from_secs(1));
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut alive = interval(notify::alive_interval());
+    loop {
+        let wish = tokio::select! {
+            _ = &mut ended => {
+                tracing::info!(mountpoint = printable(&live.options.mountpoint), "the mount is gone");
+                return;
+            }
+            () = signals.next() => Unmount::Drain,
+            Some(wish) = requests.recv() => wish,
+            _ = sweep.tick() => {
+                let sweeping = Arc::clone(&live);
+                let _ = tokio::task::spawn_blocking(move || sweeping.sweep()).await;
+                continue;
+            }
+            _ = alive.tick() => {
+                notify::alive();
+                continue;
+            }
+        };
+        match wish {
+            Unmount::Lazy => detach(&live),
+            Unmount::Drain => {
+                notify::stopping();
+                return shut_down(&live, &mut signals, &mut ended).await;
+            }
+        }
+    }
+}
+
+async fn shut_down(live: &Arc<Live>, signals: &mut Signals, ended: &mut JoinHandle<()>) {
+    if live.phase() == Phase::Serving && unmount_if_idle(live).await {
+        return;
+    }
+    live.coordinator.stop_admitting();
+    if live.phase() == Phase::Serving {
+        live.enter(Phase::Draining);
+    }
+    log_users(live).await;
+    let drained = wait_for_transactions(live, signals, ended, Some(live.options.drain)).await;
+    detach(live);
+    if !drained {
+        tracing::warn!("transactions still run: no new file can be opened, and these are served until they end");
+        wait_for_transactions(live, signals, ended, None).await;
+    }
+}
+
+/// Unmounts; false where somebody uses the mount.
+async fn unmount_if_idle(live: &Arc<Live>) -> bool {
+    let unmounting = Arc::clone(live);
+    let outcome = tokio::task::spawn_blocking(move || {
+        if unmounting.users().is_empty() { unmounting.fuse.unmount(false).map(|()| true) } else { Ok(false) }
+    });
+    match outcome.await {
+        Ok(Ok(unmounted)) => unmounted,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "the kernel does not unmount yet");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+fn detach(live: &Live) {
+    match live.fuse.unmount(true) {
+        Ok(()) => tracing::info!(mountpoint = printable(&live.options.mountpoint), "detached the mount"),
+        Err(error) => {
+            tracing::warn!(%error, mountpoint = printable(&live.options.mountpoint), "cannot detach the mount")
+        }
+    }
+    live.enter(Phase::Detached);
+}
+
+/// Waits until no transaction runs (true), or the limit is over (false).
+async fn wait_for_transactions(
+    live: &Arc<Live>,
+    signals: &mut Signals,
+    ended: &mut JoinHandle<()>,
+    limit: Option<Duration>,
+) -> bool {
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let mut look = interval(LOOK);
+    let mut name = interval(NAME);
+    let mut alive = interval(notify::alive_interval());
+    name.tick().await;
+    loop {
+        tokio::select! {
+            _ = look.tick() => {
+                if live.coordinator.running_transactions().is_empty() {
+                    return true;
+                }
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    return false;
+                }
+            }
+            _ = name.tick() => log_running(live),
+            _ = alive.tick() => notify::alive(),
+            () = signals.next() => log_running(live),
+            _ = &mut *ended => return true,
+        }
+    }
+}
+
+async fn log_users(live: &Arc<Live>) {
+    let looking = Arc::clone(live);
+    let Ok(users) = tokio::task::spawn_blocking(move || looking.users()).await else { return };
+    for user in users.iter().take(USERS_NAMED_MAX) {
+        tracing::warn!(
+            pid = user.process.pid,
+            command = printable(&user.process.command),
+            path = printable(&user.path),
+            "still uses the mount"
+        );
+    }
+    if users.len() > USERS_NAMED_MAX {
+        tracing::warn!("{} more files are open", users.len() - USERS_NAMED_MAX);
+    }
+}
+
+fn log_running(live: &Live) {
+    let name = |process: &ProcessName| format!("pid {} ({})", process.pid, printable(&process.command));
+    let running: Vec<String> = live.running().iter().map(name).collect();
+    tracing::warn!(running = running.join(", "), "waits for running transactions");
+}

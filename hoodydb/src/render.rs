@@ -1,0 +1,116 @@
+//! From the model to text: tables for people, JSON for programs.
+//!
+//! Called by [`crate::cli`]; it knows no terminal, only the [`Style`] that it is given, and every name goes through
+//! [`printable`](crate::model::printable).
+
+mod locks;
+mod status;
+mod table;
+mod units;
+
+pub use locks::locks;
+pub use status::status;
+
+use crate::model::{PolicyAnswer, SingleFileBind, UnmountAnswer, printable};
+
+/// How text may look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Whether escape sequences for colours and weights are wanted.
+    pub colour: bool,
+}
+
+impl Style {
+    fn bold(self, text: &str) -> String {
+        self.wrap("1", text)
+    }
+
+    fn warning(self, text: &str) -> String {
+        self.wrap("33", text)
+    }
+
+    fn wrap(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// A value as JSON, indented, on lines of their own. Control characters of names are escaped, those above 0x7f too.
+pub fn json<T: serde::Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    let mut text = String::new();
+    for character in serde_json::to_string_pretty(value)?.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}' => text.push_str(&format!("\\u{:04x}", u32::from(character))),
+            other => text.push(other),
+        }
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+/// The answer of `policy get` and `policy set`.
+pub fn policy(answer: &PolicyAnswer) -> String {
+    let origin = if answer.own { "its own" } else { "the mount's" };
+    format!("{}: mode={} ({origin})\n", printable(&answer.path), answer.mode)
+}
+
+/// One line per user and running transaction of a mount that is to go away.
+pub fn unmount_users(answer: &UnmountAnswer) -> String {
+    let mut text = String::new();
+    for user in &answer.users {
+        let (command, path) = (printable(&user.process.command), printable(&user.path));
+        text.push_str(&format!("open: {path} by pid {} ({command})\n", user.process.pid));
+    }
+    for process in &answer.running {
+        text.push_str(&format!("transaction runs: pid {} ({})\n", process.pid, printable(&process.command)));
+    }
+    text
+}
+
+fn single_file_bind(bind: &SingleFileBind, style: Style) -> String {
+    let warning = style.warning("WARNING");
+    format!(
+        "{warning}: pid {} ({}) sees the single file {} as {}: its -journal, -wal and -shm are not beside it there. Bind the \
+         directory instead of the file.\n",
+        bind.process.pid,
+        printable(&bind.process.command),
+        printable(&bind.path),
+        printable(&bind.seen_at),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{OpenFile, ProcessName};
+
+    #[test]
+    fn json_has_no_raw_control_character() {
+        let answer = PolicyAnswer { path: "a\u{1b}\u{9b}\u{7f}.db".to_owned(), ..PolicyAnswer::default() };
+        let text = json(&answer).unwrap();
+        assert!(text.contains(r"a\u001b\u009b\u007f.db"), "{text}");
+        assert_eq!(serde_json::from_str::<PolicyAnswer>(&text).unwrap(), answer);
+    }
+
+    #[test]
+    fn users_are_named_on_a_line_each() {
+        let process = ProcessName { pid: 7, command: "sqlite3 a\nb".to_owned() };
+        let answer = UnmountAnswer {
+            users: vec![OpenFile { process: process.clone(), path: "/m/a.db".to_owned() }],
+            running: vec![process],
+            ..UnmountAnswer::default()
+        };
+        insta::assert_snapshot!(unmount_users(&answer), @r"
+        open: /m/a.db by pid 7 (sqlite3 a\nb)
+        transaction runs: pid 7 (sqlite3 a\nb)
+        ");
+    }
+
+    #[test]
+    fn policy_says_whose_it_is() {
+        let mut answer =
+            PolicyAnswer { path: "a.db".to_owned(), mode: "serial".to_owned(), own: true, ..PolicyAnswer::default() };
+        assert_eq!(policy(&answer), "a.db: mode=serial (its own)\n");
+        answer.own = false;
+        assert_eq!(policy(&answer), "a.db: mode=serial (the mount's)\n");
+    }
+}

@@ -1,0 +1,42 @@
+//! Columns without borders.
+//!
+//! Called by the other files of this room; numbers stand to the right, names to the left.
+
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table};
+
+use super::Style;
+
+/// A column's title and whether its cells are numbers.
+pub(super) type Column = (&'static str, bool);
+
+/// A name column.
+pub(super) const fn name(title: &'static str) -> Column {
+    (title, false)
+}
+
+/// A number column.
+pub(super) const fn number(title: &'static str) -> Column {
+    (title, true)
+}
+
+/// Draws the rows under their titles, each line indented by one blank.
+pub(super) fn draw(columns: &[Column], rows: Vec<Vec<String>>, style: Style) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if style.colour {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    let cell = |(text, (_, is_number)): (String, &Column)| {
+        Cell::new(text).set_alignment(if *is_number { CellAlignment::Right } else { CellAlignment::Left })
+    };
+    let titles = columns.iter().map(|column| (column.0.to_owned(), column)).map(cell);
+    table.set_header(titles.map(|title| title.add_attribute(Attribute::Bold)).collect::<Vec<_>>());
+    for row in rows {
+        table.add_row(row.into_iter().zip(columns).map(cell).collect::<Vec<_>>());
+    }
+    let mut text = table.trim_fmt();
+    text.push('\n');
+    text
+}

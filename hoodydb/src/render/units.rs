@@ -1,0 +1,62 @@
+//! Numbers as people read them.
+//!
+//! Called by the other files of this room; three digits are enough, and the unit always stands beside the number.
+
+/// Microseconds as `12 us`, `1.2 ms`, `3.4 s`.
+pub(super) fn micros(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} us"),
+        1_000..10_000 => format!("{:.1} ms", us as f64 / 1e3),
+        10_000..1_000_000 => format!("{} ms", us / 1_000),
+        1_000_000..10_000_000 => format!("{:.1} s", us as f64 / 1e6),
+        _ => seconds(us / 1_000_000),
+    }
+}
+
+/// Milliseconds as `12 ms`, `3.4 s`.
+pub(super) fn millis(ms: u64) -> String {
+    if ms < 1_000 { format!("{ms} ms") } else { micros(ms.saturating_mul(1_000)) }
+}
+
+/// Seconds as `59 s`, `3 min 5 s`, `2 h 3 min`, `4 d 1 h`.
+pub(super) fn seconds(s: u64) -> String {
+    let (minutes, hours, days) = (s / 60, s / 3_600, s / 86_400);
+    match s {
+        0..60 => format!("{s} s"),
+        60..3_600 => format!("{minutes} min {} s", s % 60),
+        3_600..86_400 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// `12345678` as `12,345,678`.
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_size_has_its_unit() {
+        let shown: Vec<_> =
+            [0, 999, 1_000, 9_999, 10_000, 999_999, 1_000_000, 59_000_000, 61_000_000].map(micros).into();
+        assert_eq!(shown, ["0 us", "999 us", "1.0 ms", "10.0 ms", "10 ms", "999 ms", "1.0 s", "59 s", "1 min 1 s"]);
+        assert_eq!([0, 999, 1_500].map(millis), ["0 ms", "999 ms", "1.5 s"]);
+        assert_eq!([59, 185, 7_380, 349_200].map(seconds), ["59 s", "3 min 5 s", "2 h 3 min", "4 d 1 h"]);
+    }
+
+    #[test]
+    fn thousands_are_apart() {
+        assert_eq!([0, 999, 1_000, 12_345_678].map(count), ["0", "999", "1,000", "12,345,678"]);
+    }
+}
