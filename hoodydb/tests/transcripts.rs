@@ -87,7 +87,7 @@ impl Script {
         let database = words.next().unwrap_or("db");
         let (main, index) = file(database);
         let client = u64::from(who.as_bytes()[0]);
-        let descriptor = who.bytes().nth(1).map_or(0, u64::from);
+        let descriptor = who.as_bytes().get(1).copied().map_or(0, u64::from);
         let handle = |on: FileId| Handle(client * 1_000 + descriptor * 2 + on.dev - 1);
         let owner = LockOwner(client);
         match verb {
