@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 pub use backing::{Record, holder_of};
 pub use error::DaemonError;
-pub use preflight::resolve;
+pub use preflight::check_machine;
 
 use crate::control::server::Server;
 use crate::control::socket;
@@ -31,6 +31,7 @@ pub use crate::fuse::Access;
 use crate::fuse::{FuseMount, LockReply, MountOptions};
 pub use crate::manager::Policy;
 use crate::model::printable;
+use crate::process::mounts;
 
 /// What to serve, and how.
 #[derive(Clone, Debug)]
@@ -163,6 +164,10 @@ fn build(
     options.mountpoint = preflight::resolve_mountpoint(&options.mountpoint)?;
     options.data = preflight::resolve_data(&options.data, &options.mountpoint)?;
     preflight::make_run_dir(&options.run_dir)?;
+    if mounts::mounted_at(&options.mountpoint).is_ok_and(|mount| mount.is_none()) {
+        // Before anything is changed in the data directory.
+        preflight::check_mountpoint(&options.mountpoint)?;
+    }
     let mut backing = backing::Backing::take(&options.data)?;
     let devices = stale::clear_dead_mounts(&options.mountpoint, &backing)?;
     preflight::check_mountpoint(&options.mountpoint)?;

@@ -87,6 +87,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     if args.background_child {
         return run_background_child(args);
     }
+    daemon::check_machine().map_err(failure)?;
     make_defaults(&args)?;
     if args.foreground {
         telemetry::to_stderr();
@@ -118,9 +119,6 @@ fn default_access(mountpoint: &Path) -> Access {
 
 /// Makes the default directories; those that a user names must be there.
 fn make_defaults(args: &Args) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
     for (path, default) in [(&args.mountpoint, DEFAULT_MOUNTPOINT), (&args.data, DEFAULT_DATA)] {
         // A dead mount there exists, though every look at it fails.
         let is_missing = matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound);

@@ -10,7 +10,10 @@ use super::DaemonError;
 use crate::process::mounts;
 
 /// Root, and a kernel with FUSE.
-pub(super) fn check_machine() -> Result<(), DaemonError> {
+///
+/// # Errors
+/// [`DaemonError::NotRoot`], [`DaemonError::NoFuseDevice`].
+pub fn check_machine() -> Result<(), DaemonError> {
     if !rustix::process::geteuid().is_root() {
         return Err(DaemonError::NotRoot);
     }
@@ -27,7 +30,7 @@ pub(super) fn resolve_mountpoint(path: &Path) -> Result<PathBuf, DaemonError> {
 }
 
 /// As [`std::fs::canonicalize`], but the last component is not asked for anything if something is mounted on it.
-pub fn resolve(path: &Path) -> io::Result<PathBuf> {
+fn resolve(path: &Path) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
     if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
         let plain = parent.canonicalize()?.join(name);
