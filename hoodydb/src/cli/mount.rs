@@ -139,19 +139,24 @@ fn run_background_child(args: Args) -> Result<()> {
     let _ = rustix::process::setsid();
     std::env::set_current_dir("/")?;
     let options = options(args);
-    let outcome = start_log(&options).and_then(|()| daemon::run(options, || say(&Word::Live)).map_err(failure));
+    let log = log_path(&options.mountpoint)?;
+    let is_first = !log.exists();
+    let outcome = start_log(&options, &log).and_then(|()| daemon::run(options, || say(&Word::Live)).map_err(failure));
     if let Err(error) = &outcome {
+        if is_first {
+            // Nothing was ever mounted there, and the reason is told below: no log is left behind.
+            let _ = std::fs::remove_file(&log);
+        }
         tracing::error!("{error:#}");
         say(&Word::Failed { code: exit::code_of(error), reason: format!("{error:#}") });
     }
     outcome
 }
 
-fn start_log(options: &Options) -> Result<()> {
-    let log = log_path(&options.mountpoint)?;
+fn start_log(options: &Options, log: &Path) -> Result<()> {
     std::fs::create_dir_all(&options.run_dir)
         .with_context(|| format!("cannot make the run directory {}", printable(&options.run_dir)))?;
-    telemetry::to_file(&log).with_context(|| format!("cannot open the log {}", printable(&log)))
+    telemetry::to_file(log).with_context(|| format!("cannot open the log {}", printable(log)))
 }
 
 fn log_path(mountpoint: &Path) -> Result<PathBuf> {

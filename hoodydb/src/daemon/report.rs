@@ -57,7 +57,7 @@ impl Live {
             handles: stats.handles,
             descriptors: stats.descriptors,
             descriptors_max: descriptors_max(),
-            handles_max: stats.handles_max as u64,
+            handles_max: stats.handles_max,
             records: view.records,
             waiters: view.waiters,
             databases: view.databases.iter().map(|database| self.database_status(database)).collect(),
