@@ -1,1 +1,17 @@
-//! What the tests share: a mount in a directory of its own, and SQLite clients as processes.
+//! The harness of the tests that mount: real daemons, real clients, one temporary directory each.
+//!
+//! Every test builds a [`Mount`], runs [`Client`]s or [`Crowd`]s on it and looks at the files with [`database`]. Nothing
+//! here waits by sleeping for a fixed time: clients say that they are ready, and conditions are polled with a limit.
+
+pub mod clients;
+pub mod crowd;
+pub mod database;
+pub mod mount;
+pub mod place;
+pub mod skip;
+
+pub use clients::{Client, clients_directory, gated};
+pub use crowd::{Crowd, Report};
+pub use mount::{Mount, eventually};
+pub use place::Place;
+pub use skip::{is_long, runs, skip};

@@ -1,2 +1,43 @@
 //! Tasks of the repository: `cargo xtask --help`.
-fn main() {}
+//!
+//! One file per task; each prints the commands it runs, and its exit code is theirs.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod demo;
+mod docs;
+mod gate;
+mod imports;
+mod packages;
+mod shell;
+mod test;
+
+/// Tasks of the hoodydb repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build, mount in a temporary place, and let sqlite3 processes hammer one database there and on the plain disk
+    Demo(demo::Args),
+    /// Install what the tests need, run every check of the gate, then every test
+    Test(test::Args),
+    /// Check format, lints, the arrows between rooms, and the dependencies' licences
+    Gate(gate::Args),
+    /// Write docs/CLI.md anew from the program's own help
+    Docs(docs::Args),
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Demo(args) => args.run(),
+        Task::Test(args) => args.run(),
+        Task::Gate(args) => args.run(),
+        Task::Docs(args) => args.run(),
+    }
+}

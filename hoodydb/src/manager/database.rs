@@ -110,6 +110,11 @@ impl Database {
         self.main.len() + self.index.len()
     }
 
+    pub(super) fn records_of(&self, owner: LockOwner) -> usize {
+        let of = |table: &LockTable| table.holders_of(owner).map(|holder| table.of(holder).len()).sum::<usize>();
+        of(&self.main) + of(&self.index)
+    }
+
     pub(super) fn table(&self, side: Side) -> &LockTable {
         match side {
             Side::Main => &self.main,
