@@ -54,13 +54,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
         return clear_dead(&mountpoint);
     };
     let mut shown = Progress::default();
-    shown.show(&ask(&daemon, Command::Unmount { lazy: args.lazy })?);
+    let mut question = Command::Unmount { lazy: args.lazy };
     loop {
-        std::thread::sleep(LOOK);
-        match ask(&daemon, Command::UnmountProgress) {
+        match ask(&daemon, question) {
             Ok(answer) if args.lazy && answer.phase == "detached" => return Ok(()),
             Ok(answer) => shown.show(&answer),
-            // The daemon ended between two questions, or in the middle of one.
+            // The daemon ended between two questions, or in the middle of one: even of the first, where nothing is open.
             Err(ControlError::Socket { .. } | ControlError::Silent { .. })
                 if Daemon::at(&socket::run_dir(), &mountpoint).is_none() =>
             {
@@ -68,6 +67,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
             }
             Err(error) => return Err(error.into()),
         }
+        question = Command::UnmountProgress;
+        std::thread::sleep(LOOK);
     }
     match mounts::mounted_at(&mountpoint)? {
         // The daemon ended without a word: its mount is dead now.
