@@ -25,9 +25,11 @@ impl Answerer for Live {
             Command::PolicyGet { db } => self.policy(&db).map(Answer::Policy),
             Command::PolicySet { db, mode, force } => self.set_policy(&db, mode, force).map(Answer::Policy),
             Command::Unmount { lazy } => {
+                // Looked at first: an idle mount is gone at once, and the daemon with it.
+                let answer = self.unmounting();
                 // The receiver lives as long as the main loop: without it the mount is about to be gone anyhow.
                 let _ = self.unmount.send(if lazy { Unmount::Lazy } else { Unmount::Drain });
-                Ok(Answer::Unmount(self.unmounting()))
+                Ok(Answer::Unmount(answer))
             }
             Command::UnmountProgress => Ok(Answer::Unmount(self.unmounting())),
         };
