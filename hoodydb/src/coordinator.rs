@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid, Tid};
 use crate::manager::view::View;
-use crate::manager::{Config, Decision, Denial, Event, LockCall, LockManager, Policy, Ticket, Timestamp};
+use crate::manager::{Config, Decision, Denial, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp};
 
+mod groups;
 mod reaper;
 mod signals;
 
@@ -79,6 +80,8 @@ struct State<R> {
     parked: HashMap<Ticket, Parked<R>>,
     decisions: Vec<Decision>,
     probes: Vec<(FileId, u64, Tid)>,
+    /// The containers of the processes seen so far.
+    groups: HashMap<Pid, Group>,
     /// When the timer thread wakes by itself.
     armed: Option<Timestamp>,
     /// The reaper sleeps until somebody waits.
@@ -94,6 +97,9 @@ struct Parked<R> {
     since: Timestamp,
 }
 
+/// Processes whose container is remembered; then it starts anew.
+const MAX_GROUPS_CACHED: usize = 16_384;
+
 /// Answers on their way out of the mutex.
 type Answers<R> = Vec<(R, Result<(), Denial>)>;
 
@@ -107,6 +113,7 @@ impl<R: Reply> Coordinator<R> {
             parked: HashMap::new(),
             decisions: Vec::new(),
             probes: Vec::new(),
+            groups: HashMap::new(),
             armed: None,
             reaper_idle: false,
             ended: false,
@@ -135,9 +142,21 @@ impl<R: Reply> Coordinator<R> {
     /// `F_SETLK`, `F_SETLKW` and `F_UNLCK`. Answers now or later, exactly once.
     pub fn set_lock(&self, ticket: Ticket, call: LockCall, reply: R) {
         let mut state = self.lock();
+        let mut group = state.groups.get(&call.pid).copied();
+        if group.is_none() && call.kind.is_some() {
+            // Once per process; the file of /proc is read outside of the mutex.
+            drop(state);
+            let found = groups::of(call.pid);
+            state = self.lock();
+            if state.groups.len() >= MAX_GROUPS_CACHED {
+                state.groups.clear();
+            }
+            state.groups.insert(call.pid, found);
+            group = Some(found);
+        }
         let since = self.now();
         state.parked.insert(ticket, Parked { reply, pid: call.pid, tid: call.tid, wait: call.wait, since });
-        self.handle(state, Event::Set(ticket, call));
+        self.handle(state, Event::Set(ticket, call, group.unwrap_or_default()));
     }
 
     /// Takes one event, lets go of the mutex, and only then replies.

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 pub use backing::{Record, holder_of};
 pub use error::DaemonError;
-pub use preflight::resolve;
+pub use preflight::check_machine;
 
 use crate::control::server::Server;
 use crate::control::socket;
@@ -31,6 +31,7 @@ pub use crate::fuse::Access;
 use crate::fuse::{FuseMount, LockReply, MountOptions};
 pub use crate::manager::Policy;
 use crate::model::printable;
+use crate::process::mounts;
 
 /// What to serve, and how.
 #[derive(Clone, Debug)]
@@ -127,42 +128,50 @@ pub fn run(options: Options, on_live: impl FnOnce()) -> Result<(), DaemonError> 
         .enable_all()
         .build()
         .map_err(DaemonError::Runtime)?;
-    let outcome = build(options, runtime.handle()).and_then(|(live, requests)| {
+    let outcome = {
         let _guard = runtime.enter();
-        let server = Server::bind(&socket::socket_path(&live.options.run_dir, &live.options.mountpoint))?;
-        let signals = shutdown::Signals::install().map_err(DaemonError::Runtime)?;
-        let live = Arc::new(live);
-        let serving = runtime.spawn(server.serve(Arc::clone(&live)));
-        notify::ready();
-        tracing::info!(
-            mountpoint = printable(&live.options.mountpoint),
-            backing = printable(&live.options.data),
-            passthrough = live.fuse.stats().passthrough,
-            "the mount is live"
-        );
-        on_live();
-        runtime.block_on(shutdown::serve_until_unmounted(Arc::clone(&live), requests, signals));
-        // The socket's file goes first: from here on a new daemon may take over.
-        serving.abort();
-        let _ = runtime.block_on(serving);
-        live.coordinator.refuse_waiters();
-        tracing::info!("the daemon ends");
-        Ok(())
-    });
+        build(options, runtime.handle()).map(|built| {
+            on_live();
+            serve(built, &runtime);
+        })
+    };
     // Nothing that still sleeps on the disk is worth waiting for: no client can hear its answer any more.
     runtime.shutdown_background();
     outcome
 }
 
+/// A live mount, and what its main loop listens to.
+struct Built {
+    live: Live,
+    server: Server,
+    signals: shutdown::Signals,
+    requests: mpsc::UnboundedReceiver<Unmount>,
+}
+
+fn serve(Built { live, server, signals, requests }: Built, runtime: &tokio::runtime::Runtime) {
+    let live = Arc::new(live);
+    let serving = runtime.spawn(server.serve(Arc::clone(&live)));
+    notify::ready();
+    runtime.block_on(shutdown::serve_until_unmounted(Arc::clone(&live), requests, signals));
+    // The socket's file goes first: from here on a new daemon may take over.
+    serving.abort();
+    let _ = runtime.block_on(serving);
+    live.coordinator.refuse_waiters();
+    tracing::info!("the daemon ends");
+}
+
 /// Everything up to the mount.
-fn build(
-    mut options: Options,
-    pool: &tokio::runtime::Handle,
-) -> Result<(Live, mpsc::UnboundedReceiver<Unmount>), DaemonError> {
+///
+/// What can fail comes before the mount: once it is live, programs may rely on it.
+fn build(mut options: Options, pool: &tokio::runtime::Handle) -> Result<Built, DaemonError> {
     preflight::check_machine()?;
     options.mountpoint = preflight::resolve_mountpoint(&options.mountpoint)?;
     options.data = preflight::resolve_data(&options.data, &options.mountpoint)?;
     preflight::make_run_dir(&options.run_dir)?;
+    if mounts::mounted_at(&options.mountpoint).is_ok_and(|mount| mount.is_none()) {
+        // Before anything is changed in the data directory.
+        preflight::check_mountpoint(&options.mountpoint)?;
+    }
     let mut backing = backing::Backing::take(&options.data)?;
     let devices = stale::clear_dead_mounts(&options.mountpoint, &backing)?;
     preflight::check_mountpoint(&options.mountpoint)?;
@@ -179,11 +188,23 @@ fn build(
         threads: options.threads,
         passthrough: options.passthrough,
     };
+    let server = Server::bind(&socket::socket_path(&options.run_dir, &options.mountpoint))?;
+    let signals = shutdown::Signals::install().map_err(DaemonError::Runtime)?;
     let asked = Arc::clone(&stale);
     let refuses = Box::new(move |file| asked.refuses(file));
     let fuse = FuseMount::start(mount, Arc::clone(&coordinator), pool.clone(), Some(refuses))?;
     stale.forget_device(fuse.device());
-    backing.record(&options.mountpoint, Some(fuse.device()), stale.devices())?;
+    if let Err(error) = backing.record(&options.mountpoint, Some(fuse.device()), stale.devices()) {
+        // Without the device's number the next daemon could not find who still has files open through this mount.
+        let _ = fuse.unmount(true);
+        return Err(error);
+    }
+    tracing::info!(
+        mountpoint = printable(&options.mountpoint),
+        backing = printable(&options.data),
+        passthrough = fuse.stats().passthrough,
+        "the mount is live"
+    );
     policies.follow_names(&fuse, &coordinator);
     let (unmount, requests) = mpsc::unbounded_channel();
     let live = Live {
@@ -198,5 +219,5 @@ fn build(
         unmount,
         options,
     };
-    Ok((live, requests))
+    Ok(Built { live, server, signals, requests })
 }

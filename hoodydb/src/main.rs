@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hoodydb: {error:#}");
+            eprintln!("hoodydb: {}", exit::line_of(&error));
             ExitCode::from(exit::code_of(&error))
         }
     }

@@ -63,6 +63,10 @@ impl Timestamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
+/// The container (control group) of a process, for limits; 0 where it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group(pub u64);
+
 /// What one lock call asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockCall {
@@ -87,8 +91,8 @@ pub struct LockCall {
 /// What happens to the manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A lock or unlock call; `group` is the container of its process, for limits.
-    Set(Ticket, LockCall),
+    /// A lock or unlock call of a process in a container.
+    Set(Ticket, LockCall, Group),
     /// A handle was opened.
     Opened {
         /// The file.
@@ -212,8 +216,12 @@ pub struct Config {
     pub max_records_per_holder: usize,
     /// Records of all files: bounds the memory to about 128 MB.
     pub max_records: usize,
+    /// Records of one process on all files, once three quarters of all are taken.
+    pub max_records_per_process: usize,
     /// Parked calls per process, i.e. threads of it that stand still.
     pub max_waiters_per_process: usize,
+    /// Parked calls per container: one container cannot take all places.
+    pub max_waiters_per_group: usize,
     /// Parked calls of all processes.
     pub max_waiters: usize,
 }
@@ -237,7 +245,9 @@ impl Default for Config {
             suspicion_ns: 100 * MS,
             max_records_per_holder: 8_192,
             max_records: 1_000_000,
+            max_records_per_process: 65_536,
             max_waiters_per_process: 1_024,
+            max_waiters_per_group: 16_384,
             max_waiters: 65_536,
         }
     }
@@ -295,7 +305,7 @@ impl LockManager {
     /// Takes one event and appends what it decides to `out`. `now` never goes back.
     pub fn handle(&mut self, now: Timestamp, event: Event, out: &mut Vec<Decision>) {
         match event {
-            Event::Set(ticket, call) => self.set(now, ticket, call, out),
+            Event::Set(ticket, call, group) => self.set(now, ticket, call, group, out),
             Event::Opened { file, handle, read_only } => {
                 *self.open_handles.entry(file).or_default() += 1;
                 if read_only {
@@ -370,20 +380,32 @@ impl LockManager {
         matches!(self.files.get(&file), Some(Slot::Database(_)))
     }
 
-    fn set(&mut self, now: Timestamp, ticket: Ticket, call: LockCall, out: &mut Vec<Decision>) {
+    fn set(&mut self, now: Timestamp, ticket: Ticket, call: LockCall, group: Group, out: &mut Vec<Decision>) {
+        self.graph.arriving = group;
         if call.kind.is_some() {
             self.recognise(&call);
         } else if !self.files.contains_key(&call.file) {
             out.push(Decision::Answer(ticket, Ok(())));
             return;
         }
-        let full = self.records >= self.config.max_records;
+        let full = call.kind.is_some() && self.is_full_for(call.owner);
         let read_only = self.read_only.contains(&call.handle);
         self.on_file(now, call.file, out, |slot, side, context| match slot {
             Slot::Plain(plain) => plain.set(context, ticket, &call, full),
             Slot::Database(database) => database.set(context, side, ticket, &call, read_only, full),
             Slot::IndexOf(_) => {}
         });
+    }
+
+    /// Whether one more record of `owner` is refused: at the limit of all, and before it for whoever has most of them.
+    fn is_full_for(&self, owner: LockOwner) -> bool {
+        let Config { max_records, max_records_per_process, .. } = self.config;
+        if self.records < max_records - max_records / 4 {
+            return false;
+        }
+        // Only near the limit is it worth a walk through all files.
+        let own: usize = self.files.values().map(|slot| slot.records_of(owner)).sum();
+        own >= max_records_per_process || self.records >= max_records
     }
 
     /// "Databases are recognised by use": the first lock inside SQLite's lock bytes makes a file a database file, and the
@@ -572,6 +594,14 @@ impl Slot {
         match self {
             Slot::Plain(plain) => plain.records(),
             Slot::Database(database) => database.records(),
+            Slot::IndexOf(_) => 0,
+        }
+    }
+
+    fn records_of(&self, owner: LockOwner) -> usize {
+        match self {
+            Slot::Plain(plain) => plain.records_of(owner),
+            Slot::Database(database) => database.records_of(owner),
             Slot::IndexOf(_) => 0,
         }
     }

@@ -53,15 +53,25 @@ pub fn policy(answer: &PolicyAnswer) -> String {
     format!("{}: mode={} ({origin})\n", printable(&answer.path), answer.mode)
 }
 
+/// A command line in a table or a warning: its beginning tells enough.
+fn short_command(command: &str) -> String {
+    const SHOWN_MAX_CHARS: usize = 60;
+    let text = printable(command);
+    match text.char_indices().nth(SHOWN_MAX_CHARS) {
+        Some((end, _)) => format!("{}..", &text[..end]),
+        None => text,
+    }
+}
+
 /// One line per user and running transaction of a mount that is to go away.
 pub fn unmount_users(answer: &UnmountAnswer) -> String {
     let mut text = String::new();
     for user in &answer.users {
-        let (command, path) = (printable(&user.process.command), printable(&user.path));
+        let (command, path) = (short_command(&user.process.command), printable(&user.path));
         text.push_str(&format!("open: {path} by pid {} ({command})\n", user.process.pid));
     }
     for process in &answer.running {
-        text.push_str(&format!("transaction runs: pid {} ({})\n", process.pid, printable(&process.command)));
+        text.push_str(&format!("transaction runs: pid {} ({})\n", process.pid, short_command(&process.command)));
     }
     text
 }
@@ -72,7 +82,7 @@ fn single_file_bind(bind: &SingleFileBind, style: Style) -> String {
         "{warning}: pid {} ({}) sees the single file {} as {}: its -journal, -wal and -shm are not beside it there. Bind the \
          directory instead of the file.\n",
         bind.process.pid,
-        printable(&bind.process.command),
+        short_command(&bind.process.command),
         printable(&bind.path),
         printable(&bind.seen_at),
     )

@@ -23,7 +23,11 @@ struct Rule {
 const IMPURE: &[&str] = &[
     "std::fs",
     "std::net",
-    "std::os",
+    "std::os::fd",
+    "std::os::linux",
+    "std::os::unix::fs",
+    "std::os::unix::net",
+    "std::os::unix::process",
     "std::process",
     "std::sync",
     "std::thread",

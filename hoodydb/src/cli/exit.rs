@@ -50,11 +50,33 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     }
 }
 
+/// The error with its causes on one line; a cause that the words before it contain is not said twice.
+pub fn line_of(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;
 
     use super::*;
+
+    #[test]
+    fn no_cause_is_said_twice() {
+        let silent = ControlError::Silent { path: "/s".into(), source: io::Error::from_raw_os_error(5) };
+        let line = line_of(&anyhow::Error::from(silent).context("cannot ask"));
+        let said = "the daemon behind /s does not answer: Input/output error (os error 5)";
+        assert_eq!(line, format!("cannot ask: {said}"));
+    }
 
     #[test]
     fn each_error_has_its_code() {

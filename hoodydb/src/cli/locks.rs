@@ -39,21 +39,17 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let mount = args.mount.as_deref();
-    let mut mounts = Vec::new();
-    match &args.db {
+    let (mut mounts, silent) = match &args.db {
         Some(db) => {
             let target::Database { daemon, path } = target::database(mount, db)?;
-            mounts.push(ask(&daemon, Some(path))?);
+            (vec![ask(&daemon, Some(path))?], None)
         }
-        None => {
-            for daemon in target::daemons(mount)? {
-                mounts.push(ask(&daemon, None)?);
-            }
-        }
-    }
+        None => target::ask_all(mount, |daemon| ask(daemon, None))?,
+    };
     mounts.sort_by(|one, other| one.mountpoint.cmp(&other.mountpoint));
     let locks = Locks { mounts };
-    print(&if args.json { render::json(&locks)? } else { render::locks(&locks, style()) })
+    print(&if args.json { render::json(&locks)? } else { render::locks(&locks, style()) })?;
+    silent.map_or(Ok(()), Err)
 }
 
 fn ask(daemon: &Daemon, db: Option<PathBuf>) -> Result<MountLocks> {

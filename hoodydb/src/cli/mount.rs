@@ -4,6 +4,7 @@
 //! it says "live", or why not.
 
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::{duration, policy};
 use crate::control::socket;
 use crate::daemon::{self, Access, DaemonError, Options, Policy};
 use crate::model::printable;
+use crate::process::mounts;
 use crate::telemetry;
 
 const DEFAULT_MOUNTPOINT: &str = "/hoody/databases";
@@ -87,6 +89,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     if args.background_child {
         return run_background_child(args);
     }
+    daemon::check_machine().map_err(failure)?;
     make_defaults(&args)?;
     if args.foreground {
         telemetry::to_stderr();
@@ -118,13 +121,11 @@ fn default_access(mountpoint: &Path) -> Access {
 
 /// Makes the default directories; those that a user names must be there.
 fn make_defaults(args: &Args) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
     for (path, default) in [(&args.mountpoint, DEFAULT_MOUNTPOINT), (&args.data, DEFAULT_DATA)] {
-        // A dead mount there exists, though every look at it fails.
-        let is_missing = matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
-        if path == Path::new(default) && is_missing {
+        if path != Path::new(default) || mounts::mounted_at(path)?.is_some() {
+            continue;
+        }
+        if !path.try_exists()? {
             std::fs::create_dir_all(path).with_context(|| format!("cannot make {default}"))?;
         }
     }
@@ -139,21 +140,29 @@ fn failure(error: DaemonError) -> anyhow::Error {
 fn run_background_child(args: Args) -> Result<()> {
     // Out of the caller's session: its terminal's signals are not for the daemon.
     let _ = rustix::process::setsid();
+    // The kernel took the name from /proc/self/exe.
+    let _ = rustix::thread::set_name(c"hoodydb");
     std::env::set_current_dir("/")?;
     let options = options(args);
-    let outcome = start_log(&options).and_then(|()| daemon::run(options, || say(&Word::Live)).map_err(failure));
+    let log = log_path(&options.mountpoint)?;
+    let is_first = !log.exists();
+    let outcome = start_log(&options, &log).and_then(|()| daemon::run(options, || say(&Word::Live)).map_err(failure));
     if let Err(error) = &outcome {
-        tracing::error!("{error:#}");
-        say(&Word::Failed { code: exit::code_of(error), reason: format!("{error:#}") });
+        if is_first {
+            // Nothing was ever mounted there, and the reason is told below: no log is left behind.
+            let _ = std::fs::remove_file(&log);
+        }
+        let reason = exit::line_of(error);
+        tracing::error!("{reason}");
+        say(&Word::Failed { code: exit::code_of(error), reason });
     }
     outcome
 }
 
-fn start_log(options: &Options) -> Result<()> {
-    let log = log_path(&options.mountpoint)?;
+fn start_log(options: &Options, log: &Path) -> Result<()> {
     std::fs::create_dir_all(&options.run_dir)
         .with_context(|| format!("cannot make the run directory {}", printable(&options.run_dir)))?;
-    telemetry::to_file(&log).with_context(|| format!("cannot open the log {}", printable(&log)))
+    telemetry::to_file(log).with_context(|| format!("cannot open the log {}", printable(log)))
 }
 
 fn log_path(mountpoint: &Path) -> Result<PathBuf> {
@@ -174,6 +183,7 @@ fn say(word: &Word) {
 /// The command's side: starts the daemon and waits for its word.
 fn start_in_background(args: &Args) -> Result<()> {
     let mut child = Command::new("/proc/self/exe")
+        .arg0("hoodydb")
         .args(child_arguments(args)?)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

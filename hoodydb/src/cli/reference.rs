@@ -9,8 +9,11 @@ const HEAD: &str = "\
 # The command line
 
 Made by `hoodydb reference`; change the help texts in `hoodydb/src/cli/`, then make this file again.
-The fields of `--json` are described in `hoodydb/src/model.rs`.
+The fields of `--json` stand at the end.
 ";
+
+/// The schema of `--json`, in words.
+const JSON: &str = include_str!("reference/json.md");
 
 /// Prints the reference of all commands as Markdown
 #[derive(Debug, clap::Args)]
@@ -37,6 +40,7 @@ fn markdown() -> String {
     root.build();
     let mut text = HEAD.to_owned();
     add(&mut text, &mut root);
+    text.push_str(JSON);
     text
 }
 
@@ -54,6 +58,42 @@ fn add(text: &mut String, command: &mut Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn fields_of(value: &serde_json::Value, fields: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(object) => object.iter().for_each(|(name, value)| {
+                fields.insert(name.clone());
+                fields_of(value, fields);
+            }),
+            serde_json::Value::Array(values) => values.iter().for_each(|value| fields_of(value, fields)),
+            _ => (),
+        }
+    }
+
+    #[test]
+    fn every_field_is_described() {
+        use crate::model::*;
+        let database =
+            DatabaseLocks { holders: vec![Holder::default()], waiters: vec![Waiter::default()], ..<_>::default() };
+        let locks = MountLocks { databases: vec![database], ..MountLocks::default() };
+        let status = MountStatus {
+            databases: vec![DatabaseStatus::default()],
+            refused_databases: vec![RefusedDatabase { users: vec![ProcessName::default()], ..<_>::default() }],
+            single_file_binds: vec![SingleFileBind::default()],
+            ..MountStatus::default()
+        };
+        let all = serde_json::json!([
+            Status { mounts: vec![status] },
+            Locks { mounts: vec![locks] },
+            PolicyAnswer::default()
+        ]);
+        let mut fields = std::collections::BTreeSet::new();
+        fields_of(&all, &mut fields);
+        for field in fields {
+            let names = [format!("`{field}`"), format!("\"{field}\""), format!("`{field}."), format!(".{field}`")];
+            assert!(names.iter().any(|name| JSON.contains(name)), "json.md does not describe {field}");
+        }
+    }
 
     #[test]
     fn the_file_in_docs_is_current() {

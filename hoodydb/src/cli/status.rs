@@ -32,11 +32,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let mut mounts = Vec::new();
-    for daemon in target::daemons(args.mount.as_deref())? {
-        mounts.push(target::status(&daemon)?);
-    }
+    let (mut mounts, silent) = target::ask_all(args.mount.as_deref(), target::status)?;
     mounts.sort_by(|one, other| one.mountpoint.cmp(&other.mountpoint));
     let status = Status { mounts };
-    print(&if args.json { render::json(&status)? } else { render::status(&status, style()) })
+    print(&if args.json { render::json(&status)? } else { render::status(&status, style()) })?;
+    silent.map_or(Ok(()), Err)
 }

@@ -32,6 +32,28 @@ pub(super) fn daemons(mount: Option<&Path>) -> Result<Vec<Daemon>> {
     }
 }
 
+/// Asks every daemon that is meant. One that does not answer hides no other: its error comes beside the answers.
+///
+/// # Errors
+/// Where no daemon runs, or none answers.
+pub(super) fn ask_all<T>(
+    mount: Option<&Path>,
+    ask: impl Fn(&Daemon) -> Result<T>,
+) -> Result<(Vec<T>, Option<anyhow::Error>)> {
+    let mut answers = Vec::new();
+    let mut silent = None;
+    for daemon in daemons(mount)? {
+        match ask(&daemon) {
+            Ok(answer) => answers.push(answer),
+            Err(error) => silent = Some(error),
+        }
+    }
+    match silent {
+        Some(error) if answers.is_empty() => Err(error),
+        silent => Ok((answers, silent)),
+    }
+}
+
 /// A database on a live mount.
 pub(super) struct Database {
     /// The mount's daemon.

@@ -2,6 +2,7 @@
 //!
 //! Called by [`super::Cli`]; asks the daemon and waits until the mount is gone. A dead daemon's mount it clears away itself.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,8 +20,8 @@ use crate::render;
 /// How often the daemon is asked how far it is.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How often running transactions are named while nothing changes.
-const NAME: Duration = Duration::from_secs(10);
+/// How often the same is told again.
+const REPEAT: Duration = Duration::from_secs(10);
 
 /// Unmounts, and waits until it is done
 ///
@@ -53,13 +54,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
         return clear_dead(&mountpoint);
     };
     let mut shown = Progress::default();
-    shown.show(&ask(&daemon, Command::Unmount { lazy: args.lazy })?);
+    let mut question = Command::Unmount { lazy: args.lazy };
     loop {
-        std::thread::sleep(LOOK);
-        match ask(&daemon, Command::UnmountProgress) {
+        match ask(&daemon, question) {
             Ok(answer) if args.lazy && answer.phase == "detached" => return Ok(()),
             Ok(answer) => shown.show(&answer),
-            // The daemon ended between two questions, or in the middle of one.
+            // The daemon ended between two questions, or in the middle of one: even of the first, where nothing is open.
             Err(ControlError::Socket { .. } | ControlError::Silent { .. })
                 if Daemon::at(&socket::run_dir(), &mountpoint).is_none() =>
             {
@@ -67,6 +67,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
             }
             Err(error) => return Err(error.into()),
         }
+        question = Command::UnmountProgress;
+        std::thread::sleep(LOOK);
     }
     match mounts::mounted_at(&mountpoint)? {
         // The daemon ended without a word: its mount is dead now.
@@ -107,19 +109,18 @@ fn clear_dead(mountpoint: &Path) -> Result<()> {
 /// What was told already: only news is printed.
 #[derive(Default)]
 struct Progress {
-    text: String,
-    told: Option<Instant>,
+    lines: BTreeMap<String, Instant>,
 }
 
 impl Progress {
     fn show(&mut self, answer: &UnmountAnswer) {
-        let text = render::unmount_users(answer);
-        let is_news = text != self.text || self.told.is_none_or(|told| told.elapsed() > NAME);
-        if !text.is_empty() && is_news {
-            // Nobody reads standard error any more: the unmount goes on all the same.
-            let _ = write!(std::io::stderr(), "{text}");
-            self.told = Some(Instant::now());
-            self.text = text;
+        for line in render::unmount_users(answer).lines() {
+            let is_news = self.lines.get(line).is_none_or(|told| told.elapsed() > REPEAT);
+            if is_news {
+                // Nobody reads standard error any more: the unmount goes on all the same.
+                let _ = writeln!(std::io::stderr(), "{line}");
+                self.lines.insert(line.to_owned(), Instant::now());
+            }
         }
     }
 }

@@ -59,8 +59,9 @@ impl Daemon {
             path: self.socket.clone(),
             source,
         })?;
-        let line =
-            exchange(stream, command).map_err(|source| ControlError::Silent { path: self.socket.clone(), source })?;
+        let line = exchange(stream, command)
+            .map_err(plain_timeout)
+            .map_err(|source| ControlError::Silent { path: self.socket.clone(), source })?;
         let response: Response = serde_json::from_slice(&line)
             .map_err(|error| ControlError::Version { path: self.socket.clone(), reason: error.to_string() })?;
         match response.body {
@@ -72,6 +73,17 @@ impl Daemon {
     /// The error of an answer that does not fit its question.
     pub fn unexpected(&self) -> ControlError {
         ControlError::Version { path: self.socket.clone(), reason: "an answer to another question".to_owned() }
+    }
+}
+
+/// A time limit on a socket shows as EAGAIN, which tells a user nothing.
+fn plain_timeout(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let what = format!("nothing came within {} s; it may be stopped", ANSWER_TIMEOUT.as_secs());
+            io::Error::new(io::ErrorKind::TimedOut, what)
+        }
+        _ => error,
     }
 }
 

@@ -4,6 +4,7 @@
 //! the blocking pool.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub trait Answerer: Send + Sync + 'static {
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
+    /// `st_dev` and `st_ino` of the file.
+    file: Option<(u64, u64)>,
 }
 
 impl Server {
@@ -45,7 +48,7 @@ impl Server {
             _ => (),
         }
         let listener = listen(path).map_err(|source| fault("cannot make the socket", source))?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener, file: identity(path), path: path.to_owned() })
     }
 
     /// Answers until the task is dropped.
@@ -74,8 +77,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        // After a lazy unmount another daemon may have made its socket there.
+        if self.file.is_some() && identity(&self.path) == self.file {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().map(|meta| (meta.dev(), meta.ino())).ok()
 }
 
 /// A listening socket of mode 0600. The mode is set before bind, so there is no moment in which others can connect.

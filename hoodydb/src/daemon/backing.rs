@@ -19,7 +19,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags};
 use serde::{Deserialize, Serialize};
 
 use super::DaemonError;
-use crate::model::text_of;
+use crate::model::{printable, text_of};
 
 /// The daemon's own directory in the backing directory; the mount does not show it.
 pub(super) const OWN_DIR: &str = ".hoodydb";
@@ -81,7 +81,7 @@ impl Backing {
         let fault = |action| move |error: rustix::io::Errno| DaemonError::in_data(action, path, error.into());
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(fault("cannot open the data directory"))?;
-        rustix::fs::fchmod(&dir, Mode::RWXU).map_err(fault("cannot make private (0700) the data directory"))?;
+        make_private(&dir, path).map_err(fault("cannot make private (0700) the data directory"))?;
         match rustix::fs::mkdirat(&dir, OWN_DIR, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => (),
             Err(error) => return Err(fault("cannot make .hoodydb in the data directory")(error)),
@@ -153,6 +153,16 @@ impl Backing {
         let stat = rustix::fs::statat(&self.dir, path, AtFlags::SYMLINK_NOFOLLOW);
         stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file())
     }
+}
+
+/// Only root may enter: whoever went in past the mount would go past the locks.
+fn make_private(dir: &OwnedFd, path: &Path) -> Result<(), rustix::io::Errno> {
+    let mode = rustix::fs::fstat(dir)?.st_mode & 0o7777;
+    if mode != 0o700 {
+        rustix::fs::fchmod(dir, Mode::RWXU)?;
+        tracing::warn!(data = printable(path), "made the data directory private: its mode was {mode:04o}, now 0700");
+    }
+    Ok(())
 }
 
 /// Takes the lock; false where another daemon has it.

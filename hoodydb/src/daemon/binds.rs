@@ -57,7 +57,9 @@ impl SingleFileBinds {
     /// Everything found, for `status` and `locks`.
     pub(super) fn found(&self) -> Vec<SingleFileBind> {
         let namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        namespaces.values().flat_map(|namespace| namespace.binds.iter().cloned()).collect()
+        let lives = |id: &u64, bind: &SingleFileBind| mount_namespace(bind.process.pid) == Some(*id);
+        let binds = namespaces.iter().flat_map(|(id, namespace)| namespace.binds.iter().map(move |bind| (id, bind)));
+        binds.filter(|(id, bind)| lives(id, bind)).map(|(_, bind)| bind.clone()).collect()
     }
 }
 

@@ -10,7 +10,10 @@ use super::DaemonError;
 use crate::process::mounts;
 
 /// Root, and a kernel with FUSE.
-pub(super) fn check_machine() -> Result<(), DaemonError> {
+///
+/// # Errors
+/// [`DaemonError::NotRoot`], [`DaemonError::NoFuseDevice`].
+pub fn check_machine() -> Result<(), DaemonError> {
     if !rustix::process::geteuid().is_root() {
         return Err(DaemonError::NotRoot);
     }
@@ -27,7 +30,7 @@ pub(super) fn resolve_mountpoint(path: &Path) -> Result<PathBuf, DaemonError> {
 }
 
 /// As [`std::fs::canonicalize`], but the last component is not asked for anything if something is mounted on it.
-pub fn resolve(path: &Path) -> io::Result<PathBuf> {
+fn resolve(path: &Path) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
     if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
         let plain = parent.canonicalize()?.join(name);
@@ -41,9 +44,16 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
 /// The data directory as an absolute path; it and the mount point must be separate.
 pub(super) fn resolve_data(path: &Path, mountpoint: &Path) -> Result<PathBuf, DaemonError> {
     let nested = |data: &Path| DaemonError::Nested { data: data.to_owned(), mountpoint: mountpoint.to_owned() };
-    // Before the first look at the directory: inside a dead mount that look would fail with a worse message.
-    if std::path::absolute(path).is_ok_and(|absolute| lie_in_one_another(&absolute, mountpoint)) {
+    // Before the first look at the directory: on a dead mount that look would fail, and on a hanging one never return.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if lie_in_one_another(&absolute, mountpoint) {
         return Err(nested(path));
+    }
+    let on_own_mount =
+        |mount: mounts::Mount| DaemonError::DataOnOwnMount { data: path.to_owned(), mountpoint: mount.mount_point };
+    let own = mounts::own_mounts().unwrap_or_default();
+    if let Some(mount) = own.iter().find(|mount| absolute.starts_with(&mount.mount_point)) {
+        return Err(on_own_mount(mount.clone()));
     }
     let fault = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => DaemonError::NoData(path.to_owned()),
@@ -58,9 +68,9 @@ pub(super) fn resolve_data(path: &Path, mountpoint: &Path) -> Result<PathBuf, Da
     if lie_in_one_another(&data, mountpoint) || is_same_as_an_ancestor(&data, mountpoint) {
         return Err(nested(&data));
     }
-    let own = mounts::own_mounts().map_err(fault)?;
+    // Again by device: a symbolic link or a bind mount may have led there.
     match own.into_iter().find(|mount| mount.device == meta.dev()) {
-        Some(mount) => Err(DaemonError::DataOnOwnMount { data, mountpoint: mount.mount_point }),
+        Some(mount) => Err(on_own_mount(mount)),
         None => Ok(data),
     }
 }

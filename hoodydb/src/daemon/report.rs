@@ -25,9 +25,11 @@ impl Answerer for Live {
             Command::PolicyGet { db } => self.policy(&db).map(Answer::Policy),
             Command::PolicySet { db, mode, force } => self.set_policy(&db, mode, force).map(Answer::Policy),
             Command::Unmount { lazy } => {
+                // Looked at first: an idle mount is gone at once, and the daemon with it.
+                let answer = self.unmounting();
                 // The receiver lives as long as the main loop: without it the mount is about to be gone anyhow.
                 let _ = self.unmount.send(if lazy { Unmount::Lazy } else { Unmount::Drain });
-                Ok(Answer::Unmount(self.unmounting()))
+                Ok(Answer::Unmount(answer))
             }
             Command::UnmountProgress => Ok(Answer::Unmount(self.unmounting())),
         };
@@ -57,7 +59,7 @@ impl Live {
             handles: stats.handles,
             descriptors: stats.descriptors,
             descriptors_max: descriptors_max(),
-            handles_max: stats.handles_max as u64,
+            handles_max: stats.handles_max,
             records: view.records,
             waiters: view.waiters,
             databases: view.databases.iter().map(|database| self.database_status(database)).collect(),

@@ -21,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Live, Phase, Unmount, notify};
 use crate::model::{ProcessName, printable};
+use crate::process::mounts;
 
 /// How often the running transactions are looked at while the daemon waits for them.
 const LOOK: Duration = Duration::from_millis(20);
@@ -114,7 +115,8 @@ async fn shut_down(live: &Arc<Live>, signals: &mut Signals, ended: &mut JoinHand
 async fn unmount_if_idle(live: &Arc<Live>) -> bool {
     let unmounting = Arc::clone(live);
     let outcome = tokio::task::spawn_blocking(move || {
-        if unmounting.users().is_empty() { unmounting.fuse.unmount(false).map(|()| true) } else { Ok(false) }
+        let is_idle = unmounting.users().is_empty() && unmounting.is_on_top();
+        if is_idle { unmounting.fuse.unmount(false).map(|()| true) } else { Ok(false) }
     });
     match outcome.await {
         Ok(Ok(unmounted)) => unmounted,
@@ -126,14 +128,29 @@ async fn unmount_if_idle(live: &Arc<Live>) -> bool {
     }
 }
 
+/// Takes the mount out of the tree, once: later another mount may have the same place.
 fn detach(live: &Live) {
-    match live.fuse.unmount(true) {
-        Ok(()) => tracing::info!(mountpoint = printable(&live.options.mountpoint), "detached the mount"),
-        Err(error) => {
-            tracing::warn!(%error, mountpoint = printable(&live.options.mountpoint), "cannot detach the mount")
-        }
+    if live.phase() == Phase::Detached {
+        return;
+    }
+    let mountpoint = &live.options.mountpoint;
+    match live.is_on_top().then(|| live.fuse.unmount(true)) {
+        Some(Ok(())) => tracing::info!(mountpoint = printable(mountpoint), "detached the mount"),
+        Some(Err(error)) => tracing::warn!(%error, mountpoint = printable(mountpoint), "cannot detach the mount"),
+        None => tracing::warn!(
+            mountpoint = printable(mountpoint),
+            "another mount lies on this one: only that can be detached"
+        ),
     }
     live.enter(Phase::Detached);
+}
+
+impl Live {
+    /// Whether an unmount of the mount point means this mount, and not another that lies on it.
+    fn is_on_top(&self) -> bool {
+        let mount = mounts::mounted_at(&self.options.mountpoint).ok().flatten();
+        mount.is_some_and(|mount| mount.device == self.fuse.device())
+    }
 }
 
 /// Waits until no transaction runs (true), or the limit is over (false).

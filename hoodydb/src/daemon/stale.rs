@@ -6,16 +6,17 @@
 //! Device numbers are used again once a dead mount's last file is closed: so the search comes before the mount, and a device
 //! that the new mount then gets is struck from the list.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod family;
+
+use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::family::{Family, families, files_below};
 use super::DaemonError;
-use super::backing::{Backing, OWN_DIR, holder_of};
+use super::backing::{Backing, holder_of};
 use crate::lock::FileId;
 use crate::model::{ProcessName, RefusedDatabase, printable, text_of};
 use crate::process::open_files::{OpenFile, open_by, open_on};
@@ -23,9 +24,6 @@ use crate::process::{command_of, mounts};
 
 /// How long "still open" is believed before the descriptors are looked at again.
 const BELIEVE: Duration = Duration::from_millis(100);
-
-/// Endings of the files that belong to a database.
-const SIDE_FILES: [&[u8]; 3] = [b"-journal", b"-wal", b"-shm"];
 
 /// Detaches the dead mounts of this backing directory, and those on the mount point; the answer is the devices through which
 /// files may still be open.
@@ -76,17 +74,6 @@ fn clear(mount: &mounts::Mount) -> io::Result<()> {
     mounts::detach(&mount.mount_point)?;
     tracing::warn!(mountpoint = printable(&mount.mount_point), "cleared away the mount of a dead daemon");
     Ok(())
-}
-
-/// A database with its side files, held open through dead mounts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Family {
-    /// The database's path below the backing directory.
-    path: PathBuf,
-    /// The files of the family as they are on the disk.
-    files: BTreeSet<FileId>,
-    /// Processes that have one of them open.
-    pids: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -211,93 +198,11 @@ fn user(pid: u32) -> String {
     format!("pid {pid} ({})", printable(command_of(pid)))
 }
 
-/// Groups held inodes into the databases to which they belong, by the names of the files that are there now.
-fn families(files: &BTreeMap<PathBuf, FileId>, held: &[(u32, u64)]) -> Vec<Family> {
-    let mut found: BTreeMap<PathBuf, Family> = BTreeMap::new();
-    for (path, file) in files {
-        let pids: BTreeSet<u32> = held.iter().filter(|(_, ino)| *ino == file.ino).map(|(pid, _)| *pid).collect();
-        if pids.is_empty() {
-            continue;
-        }
-        let database = database_of(path, files);
-        let family = found.entry(database.clone()).or_insert_with(|| Family {
-            files: family_files(&database, files),
-            pids: BTreeSet::new(),
-            path: database,
-        });
-        family.pids.extend(pids);
-    }
-    found.into_values().collect()
-}
-
-/// The database to whose family a path belongs: itself, or the file whose side file it is.
-fn database_of(path: &Path, files: &BTreeMap<PathBuf, FileId>) -> PathBuf {
-    let bytes = path.as_os_str().as_bytes();
-    let main = SIDE_FILES.iter().filter_map(|ending| bytes.strip_suffix(*ending)).map(path_from);
-    main.into_iter().find(|main| files.contains_key(main)).unwrap_or_else(|| path.to_owned())
-}
-
-fn family_files(database: &Path, files: &BTreeMap<PathBuf, FileId>) -> BTreeSet<FileId> {
-    let side = SIDE_FILES.iter().map(|ending| path_from(&[database.as_os_str().as_bytes(), ending].concat()));
-    side.chain([database.to_owned()]).filter_map(|path| files.get(&path).copied()).collect()
-}
-
-fn path_from(bytes: &[u8]) -> PathBuf {
-    std::ffi::OsString::from_vec(bytes.to_vec()).into()
-}
-
-/// Every regular file below a directory by its path relative to it; symbolic links are not followed.
-fn files_below(data: &Path) -> BTreeMap<PathBuf, FileId> {
-    let mut found = BTreeMap::new();
-    let mut directories = vec![PathBuf::new()];
-    while let Some(directory) = directories.pop() {
-        let Ok(entries) = data.join(&directory).read_dir() else { continue };
-        for entry in entries.flatten() {
-            let path = directory.join(entry.file_name());
-            let Ok(meta) = entry.metadata() else { continue };
-            if meta.is_dir() && path.as_os_str() != OWN_DIR {
-                directories.push(path);
-            } else if meta.is_file() {
-                found.insert(path, FileId { dev: meta.dev(), ino: meta.ino() });
-            }
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
-
-    fn listing(names: &[(&str, u64)]) -> BTreeMap<PathBuf, FileId> {
-        names.iter().map(|(name, ino)| (PathBuf::from(name), FileId { dev: 1, ino: *ino })).collect()
-    }
-
-    #[test]
-    fn a_side_file_refuses_its_whole_family() {
-        let files = listing(&[("d/a.db", 1), ("d/a.db-wal", 2), ("d/a.db-shm", 3), ("d/b.db", 4), ("x-wal", 5)]);
-        let found = families(&files, &[(10, 2), (11, 1), (10, 99)]);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].path, Path::new("d/a.db"));
-        assert_eq!(found[0].files.iter().map(|file| file.ino).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(found[0].pids, BTreeSet::from([10, 11]));
-    }
-
-    #[test]
-    fn a_file_that_only_looks_like_a_side_file_stands_alone() {
-        let files = listing(&[("x-wal", 5), ("a-journal-wal", 6), ("a-journal", 7)]);
-        let found = families(&files, &[(1, 5), (1, 6)]);
-        let paths: Vec<_> = found.iter().map(|family| family.path.to_str().unwrap()).collect();
-        assert_eq!(paths, ["a-journal", "x-wal"]);
-    }
-
-    #[test]
-    fn hard_links_are_in_every_family() {
-        let files = listing(&[("a.db", 1), ("link.db", 1), ("link.db-journal", 2)]);
-        let found = families(&files, &[(1, 1)]);
-        assert_eq!(found.len(), 2);
-        assert_eq!(found[1].files.len(), 2);
-    }
 
     #[test]
     fn a_database_is_refused_until_its_file_is_closed() {

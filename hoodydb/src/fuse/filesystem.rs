@@ -502,6 +502,10 @@ impl Filesystem for HoodyFs {
 
     fn getxattr(&self, request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         self.begin(Operation::GetXattr, request, node.0);
+        if !super::xattr::is_stored(name) {
+            // The kernel asks for security.capability at the first write after each change of attributes.
+            return reply.error(Errno::ENODATA);
+        }
         let name = name.to_owned();
         self.on_pool(
             reply,

@@ -16,7 +16,8 @@ const STORED: &[u8] = b"user.";
 /// Largest value or list of names that Linux knows (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
 const MAX_BYTES: usize = 65_536;
 
-fn is_stored(name: &OsStr) -> bool {
+/// Whether attributes of this name are kept.
+pub(super) fn is_stored(name: &OsStr) -> bool {
     name.as_bytes().starts_with(STORED)
 }
 

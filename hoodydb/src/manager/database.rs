@@ -110,6 +110,11 @@ impl Database {
         self.main.len() + self.index.len()
     }
 
+    pub(super) fn records_of(&self, owner: LockOwner) -> usize {
+        let of = |table: &LockTable| table.holders_of(owner).map(|holder| table.of(holder).len()).sum::<usize>();
+        of(&self.main) + of(&self.index)
+    }
+
     pub(super) fn table(&self, side: Side) -> &LockTable {
         match side {
             Side::Main => &self.main,
@@ -243,6 +248,14 @@ impl Database {
                 self.turn_holds_nothing(waiter.domain, context.now);
                 Err(Denial::Conflict)
             }
+            Verdict::Deny(why) if self.admits_instead(waiter, why) => {
+                context.totals.count_denial(why);
+                self.counters.count_denial(why);
+                self.spend_budget(waiter, why, context);
+                self.grant(waiter, false, context);
+                context.out.push(Decision::Answer(waiter.ticket, Ok(())));
+                return;
+            }
             Verdict::Deny(why) => Err(why),
             Verdict::Wait => unreachable!("a waiting call has no answer yet"),
         };
@@ -250,6 +263,19 @@ impl Database {
             self.denied(waiter, why, context);
         }
         context.out.push(Decision::Answer(waiter.ticket, result));
+    }
+
+    /// A read start of WAL mode whose wait ends without the turn is let in as a reader all the same: SQLite answers a refused
+    /// mark by trying again, a hundred times and for ten seconds, and then reports SQLITE_PROTOCOL. Under its mark it reads
+    /// what it wants, and a write gets SQLITE_BUSY at once.
+    ///
+    /// # Source
+    /// wal.c (`walTryBeginRead`, WAL_RETRY).
+    fn admits_instead(&self, waiter: &Waiter, why: Denial) -> bool {
+        matches!(why, Denial::Deadline | Denial::Deadlock { .. } | Denial::Cancelled { .. })
+            && matches!(waiter.want, Want::ReadStart(_))
+            && waiter.domain.side == Side::Index
+            && self.index.conflict(waiter.domain.holder, waiter.call.range, waiter.kind).is_none()
     }
 
     fn grant(&mut self, waiter: &Waiter, turn: bool, context: &mut Context<'_>) {
@@ -301,22 +327,28 @@ impl Database {
     fn denied(&mut self, waiter: &Waiter, why: Denial, context: &mut Context<'_>) {
         context.totals.count_denial(why);
         self.counters.count_denial(why);
-        let owner = waiter.call.owner;
-        match why {
-            Denial::Deadline => {
-                if let Some(hold) = self.blocking_hold(waiter, context.config) {
-                    let since = waiter.arrived.0.max(hold.since_ns);
-                    self.budgets.spend(hold, owner, context.now.0.saturating_sub(since));
-                }
+        self.spend_budget(waiter, why, context);
+        // A refused writer keeps its place in line, and so does a wait that a signal interrupts and SA_RESTART repeats.
+        if matches!(why, Denial::Upgrade | Denial::Cancelled { wait: true }) {
+            self.know(&waiter.call);
+            if let Some(process) = self.processes.get_mut(&waiter.call.owner) {
+                process.claim(context.now.plus(context.config.claim_ns));
             }
-            // A refused writer, and a wait that a signal interrupts, keep their place in line.
-            Denial::Upgrade | Denial::Cancelled { .. } => {
-                self.know(&waiter.call);
-                if let Some(process) = self.processes.get_mut(&owner) {
-                    process.claim(context.now.plus(context.config.claim_ns));
-                }
-            }
-            Denial::Conflict | Denial::Deadlock { .. } | Denial::Limit => {}
+        }
+    }
+
+    /// A wait that ran out counts against the hold that it waited for. One that a signal ended has used it up: the busy
+    /// handler's next tries must not park again, or Ctrl-C would take until the deadline.
+    fn spend_budget(&mut self, waiter: &Waiter, why: Denial, context: &Context<'_>) {
+        let spent = |since_ns: u64| match why {
+            Denial::Deadline => Some(context.now.0.saturating_sub(waiter.arrived.0.max(since_ns))),
+            Denial::Cancelled { wait: false } => Some(context.config.max_wait_ns),
+            _ => None,
+        };
+        if let Some(hold) = self.blocking_hold(waiter, context.config)
+            && let Some(ns) = spent(hold.since_ns)
+        {
+            self.budgets.spend(hold, waiter.call.owner, ns);
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lock::{FileId, LockOwner, Tid};
 
-use super::{Config, Context, Decision, LockManager, Slot, Ticket, Timestamp};
+use super::{Config, Context, Decision, Group, LockManager, Slot, Ticket, Timestamp};
 
 /// Someone that a ticket waits for; `tid` is the thread that took the lock, `None` where any thread counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,7 @@ struct Wait {
     file: FileId,
     owner: LockOwner,
     tid: Tid,
+    group: Group,
 }
 
 /// Every parked ticket.
@@ -29,6 +30,9 @@ struct Wait {
 pub(super) struct WaitGraph {
     waits: BTreeMap<Ticket, Wait>,
     of_owner: BTreeMap<LockOwner, BTreeSet<Ticket>>,
+    of_group: BTreeMap<Group, usize>,
+    /// The container of the call that is being handled.
+    pub(super) arriving: Group,
     /// Tickets whose place in the graph changed and was not looked at yet.
     unchecked: Vec<Ticket>,
     suspicions: BTreeSet<(Timestamp, Ticket)>,
@@ -54,14 +58,18 @@ impl WaitGraph {
         self.waits.get(&ticket).map(|wait| wait.file)
     }
 
-    /// Whether one more call of `owner` may park.
+    /// Whether one more call of `owner`, the one being handled, may park.
     pub(super) fn has_room(&self, owner: LockOwner, config: &Config) -> bool {
+        let in_group = self.of_group.get(&self.arriving).copied().unwrap_or(0);
         self.waits.len() < config.max_waiters
+            && (self.arriving == Group::default() || in_group < config.max_waiters_per_group)
             && self.of_owner.get(&owner).map_or(0, BTreeSet::len) < config.max_waiters_per_process
     }
 
     pub(super) fn park(&mut self, ticket: Ticket, file: FileId, owner: LockOwner, tid: Tid) {
-        self.waits.insert(ticket, Wait { file, owner, tid });
+        let group = self.arriving;
+        self.waits.insert(ticket, Wait { file, owner, tid, group });
+        *self.of_group.entry(group).or_default() += 1;
         self.of_owner.entry(owner).or_default().insert(ticket);
         self.unchecked.push(ticket);
     }
@@ -72,6 +80,12 @@ impl WaitGraph {
             tickets.remove(&ticket);
             if tickets.is_empty() {
                 self.of_owner.remove(&wait.owner);
+            }
+        }
+        if let Some(count) = self.of_group.get_mut(&wait.group) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_group.remove(&wait.group);
             }
         }
         self.suspicions.retain(|(_, suspected)| *suspected != ticket);

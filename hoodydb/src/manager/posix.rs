@@ -26,6 +26,10 @@ impl PosixFile {
         self.table.len()
     }
 
+    pub(super) fn records_of(&self, owner: LockOwner) -> usize {
+        self.table.of(Holder::posix(owner)).len()
+    }
+
     pub(super) fn test(&self, owner: LockOwner, range: ByteRange, kind: LockKind) -> Option<Conflict> {
         self.table.conflict(Holder::posix(owner), range, kind)
     }

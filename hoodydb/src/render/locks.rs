@@ -1,8 +1,8 @@
 //! The text of `hoodydb locks`.
 
-use super::Style;
 use super::table::{draw, name, number};
 use super::units::millis;
+use super::{Style, short_command};
 use crate::model::{DatabaseLocks, Holder, Locks, MountLocks, Waiter, printable};
 
 /// Every holder and waiter of every mount.
@@ -58,7 +58,7 @@ fn holder_cells(holder: &Holder) -> Vec<String> {
         String::new(),
         String::new(),
         note.join(", "),
-        printable(&holder.process.command),
+        short_command(&holder.process.command),
     ]
 }
 
@@ -71,7 +71,7 @@ fn waiter_cells(waiter: &Waiter) -> Vec<String> {
         millis(waiter.left_ms),
         blockers.join(" "),
         waiter.halted.clone().unwrap_or_default(),
-        printable(&waiter.process.command),
+        short_command(&waiter.process.command),
     ]
 }
 

@@ -1,8 +1,8 @@
 //! The text of `hoodydb status`.
 
-use super::Style;
 use super::table::{draw, name, number};
 use super::units::{count, micros, millis, seconds};
+use super::{Style, short_command};
 use crate::model::{Counts, DatabaseStatus, MountStatus, RefusedDatabase, Status, printable};
 
 /// Every mount with its counts, its databases and its warnings.
@@ -124,7 +124,7 @@ fn databases(databases: &[DatabaseStatus], style: Style) -> String {
 
 fn refused_database(refused: &RefusedDatabase, style: Style) -> String {
     let users: Vec<String> =
-        refused.users.iter().map(|user| format!("pid {} ({})", user.pid, printable(&user.command))).collect();
+        refused.users.iter().map(|user| format!("pid {} ({})", user.pid, short_command(&user.command))).collect();
     format!(
         "{}: {} is refused (EBUSY): {} still has it open through a dead mount. End it, or let it close the file.\n",
         style.warning("WARNING"),

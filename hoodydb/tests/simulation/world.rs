@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use hoodydb::lock::{ByteRange, FileId, Handle, LockKind, LockOwner, Pid, Tid};
-use hoodydb::manager::{Config, Decision, Event, LockCall, LockManager, Policy, Ticket, Timestamp};
+use hoodydb::manager::{Config, Decision, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp};
 
 use crate::client::{self, Bytes, Plan, Step};
 
@@ -320,7 +320,7 @@ impl World {
         if kind.is_none() {
             self.forget_held(number, call);
         }
-        self.tell(Event::Set(ticket, call));
+        self.tell(Event::Set(ticket, call, Group::default()));
     }
 
     /// An unlock whose answer moves nothing on.
@@ -329,7 +329,7 @@ impl World {
         self.next_ticket += 1;
         let call = self.lock_call(number, bytes, None);
         self.forget_held(number, call);
-        self.tell(Event::Set(ticket, call));
+        self.tell(Event::Set(ticket, call, Group::default()));
         assert!(self.answered.contains(&ticket), "an unlock is never delayed");
     }
 
