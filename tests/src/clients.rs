@@ -123,6 +123,11 @@ impl Client {
         self.line()
     }
 
+    /// Closes its input.
+    pub fn close(&mut self) {
+        self.stdin = None;
+    }
+
     /// Sends a signal; a client that is gone does not mind.
     pub fn signal(&self, signal: Signal) {
         let _ = kill_process(self.pid(), signal);
@@ -186,6 +191,21 @@ pub fn gated(program: impl AsRef<std::ffi::OsStr>) -> Command {
 /// Where the sources of the clients are.
 pub fn clients_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+}
+
+/// Inserts by a `session.py` client, after which its process is known for a writer (four transactions in a row that wrote):
+/// from then on it waits for its turn as long as the deadline allows, in WAL mode too, where one that may be a reader is let
+/// in after 100 ms.
+pub const INSERTS_OF_A_WRITER: u64 = 6;
+
+/// Makes a process known for a writer of `events`.
+///
+/// # Panics
+/// If an insert fails.
+pub fn make_writer(session: &mut Client) {
+    for _ in 0..INSERTS_OF_A_WRITER {
+        session.does("INSERT INTO events(body) VALUES ('first')");
+    }
 }
 
 /// A Python client of ours.

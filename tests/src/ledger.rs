@@ -58,6 +58,11 @@ impl Inserter {
         self.end(ledger);
     }
 
+    /// Lets it end by itself, without waiting for that.
+    pub fn stop(&mut self) {
+        self.client.close();
+    }
+
     /// Lets it end by itself, and everything that was acknowledged before.
     ///
     /// # Panics

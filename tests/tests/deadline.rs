@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hoodydb_tests::clients::python;
+use hoodydb_tests::clients::{make_writer, python};
 use hoodydb_tests::database::{self, Mode};
 use hoodydb_tests::{Client, Mount};
 
@@ -12,13 +12,15 @@ fn session(mount: &Mount, timeout: u32) -> Client {
     Client::ready(command)
 }
 
-/// How long a client with a busy timeout waits for a holder that never lets go, and what it is told.
+/// How long a client with a busy timeout waits for a holder that never lets go, and what it is told. The client
+/// is known for a writer.
 fn wait_in_vain(options: &[&str], mode: Mode, timeout: u32) -> Duration {
     let mount = Mount::with(options);
     database::create(&mount.path("app.db"), mode);
+    let mut waiter = session(&mount, timeout);
+    make_writer(&mut waiter);
     let mut holder = session(&mount, 0);
     holder.does("BEGIN IMMEDIATE");
-    let mut waiter = session(&mount, timeout);
     let begun = Instant::now();
     assert_eq!(waiter.ask("INSERT INTO events(body) VALUES ('x')"), "error: database is locked");
     let waited = begun.elapsed();
@@ -45,6 +47,19 @@ fn a_busy_timeout_does_not_multiply_the_wait() {
         assert!(waited >= Duration::from_secs(2), "{mode:?}: {waited:?}");
         assert!(waited < Duration::from_secs(8), "{mode:?}: {waited:?}");
     }
+}
+
+#[test]
+fn in_wal_mode_one_that_may_be_a_reader_is_let_in_before_the_deadline() {
+    let mount = Mount::with(&["--max-wait", "1h"]);
+    database::create(&mount.path("app.db"), Mode::Wal);
+    let mut holder = session(&mount, 0);
+    holder.does("BEGIN IMMEDIATE");
+    let mut unknown = session(&mount, 0);
+    assert_eq!(unknown.ask("rows SELECT count(*) FROM events"), "0");
+    assert_eq!(unknown.ask("INSERT INTO events(body) VALUES ('x')"), "error: database is locked");
+    holder.does("COMMIT");
+    unknown.does("INSERT INTO events(body) VALUES ('y')");
 }
 
 #[cfg(long_tests)]
