@@ -192,7 +192,10 @@ impl Drop for Mount {
 }
 
 /// The program under test: `HOODYDB_BIN`, or what cargo built beside the test.
-fn binary() -> PathBuf {
+///
+/// # Panics
+/// If there is none.
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("HOODYDB_BIN") {
         return path.into();
     }
