@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The longest that any client may take; a client that waits for ever is a failure, not a hang of the test.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(100);
 
 /// A running client.
 pub struct Client {

@@ -6,12 +6,14 @@
 pub mod clients;
 pub mod crowd;
 pub mod database;
+pub mod ledger;
 pub mod mount;
 pub mod place;
 pub mod skip;
 
 pub use clients::{Client, clients_directory, gated};
 pub use crowd::{Crowd, Report};
+pub use ledger::{Inserter, Ledger};
 pub use mount::{Mount, eventually};
 pub use place::Place;
 pub use skip::{is_long, runs, skip};

@@ -179,13 +179,13 @@ impl Drop for Mount {
         let daemon = serde_json::from_slice::<Value>(&status.stdout).ok().and_then(|all| {
             all["mounts"][0]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw)
         });
-        let point = self.point();
-        let clean = self.hoodydb().arg("umount").arg(&point).output().is_ok_and(|output| output.status.success());
-        if clean {
-            return;
+        // An unmount that is not lazy waits for transactions, and those of a failed test may never end.
+        let _ = self.hoodydb().args(["umount", "--lazy"]).arg(self.point()).output();
+        let begun = Instant::now();
+        while daemon.is_some_and(|daemon| !is_gone(daemon)) && begun.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(2));
         }
-        // Something is still open, or the daemon is dead; the directory's own drop detaches the name.
-        if let Some(daemon) = daemon {
+        if let Some(daemon) = daemon.filter(|daemon| !is_gone(*daemon)) {
             let _ = kill_process(daemon, Signal::KILL);
         }
     }

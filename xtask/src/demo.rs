@@ -47,7 +47,7 @@ impl Args {
             stage.mnt.display()
         );
         let mut table =
-            String::from("  where        journal      inserts     errors   rows at the end   integrity_check\n");
+            String::from("  where        journal   inserts tried   errors   rows at the end   integrity_check\n");
         let mut kept = true;
         for mode in ["delete", "wal"] {
             for (place, directory) in [("hoodydb", &stage.mnt), ("plain disk", &stage.plain)] {
@@ -57,7 +57,7 @@ impl Args {
                 let tried = inserted + refused;
                 let percent = (refused * 100).checked_div(tried).unwrap_or(0);
                 table += &format!(
-                    "  {place:12} {mode:8} {tried:>11} {refused:>6} {percent:>2}%   {rows:>15}   {integrity}\n"
+                    "  {place:12} {mode:8} {tried:>14} {refused:>6} {percent:>2}%  {rows:>15}   {integrity}\n"
                 );
                 kept &= place != "hoodydb" || (*refused == 0 && rows == inserted && integrity == "ok");
             }

@@ -2,7 +2,8 @@
 //!
 //! One file per task; each prints the commands it runs, and its exit code is theirs.
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 mod demo;
@@ -33,11 +34,18 @@ enum Task {
     Docs(docs::Args),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
         Task::Demo(args) => args.run(),
         Task::Test(args) => args.run(),
         Task::Gate(args) => args.run(),
         Task::Docs(args) => args.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -48,7 +48,10 @@ impl Args {
         };
         if shell::has("cargo-nextest") {
             let mut nextest = shell::cargo();
-            nextest.args(["nextest", "run", "--workspace", "--no-fail-fast"]).args(&self.filter);
+            nextest
+                .args(["nextest", "run", "--workspace", "--no-fail-fast"])
+                .args(self.long.then_some("--profile=long"))
+                .args(&self.filter);
             prepare(&mut nextest);
             shell::run(&mut nextest)?;
             return shell::run(shell::cargo().args(["test", "--workspace", "--doc", "--quiet"]));
