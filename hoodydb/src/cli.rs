@@ -7,9 +7,10 @@ mod duration;
 pub mod exit;
 mod locks;
 mod man;
+mod markdown;
 mod mount;
 mod policy;
-mod reference;
+
 mod status;
 mod target;
 mod umount;
@@ -54,7 +55,7 @@ enum Command {
     Policy(policy::Args),
     Completions(completions::Args),
     Man(man::Args),
-    Reference(reference::Args),
+    Markdown(markdown::Args),
 }
 
 impl Cli {
@@ -71,7 +72,7 @@ impl Cli {
             Command::Policy(args) => policy::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
-            Command::Reference(args) => reference::run(&args),
+            Command::Markdown(args) => markdown::run(&args),
         }
     }
 }

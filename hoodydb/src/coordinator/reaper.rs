@@ -15,7 +15,9 @@ use super::signals::Signals;
 use super::{Coordinator, Reply};
 
 /// Waits shorter than this are left alone: they end soon by themselves.
-const PATIENCE_NS: u64 = 40_000_000;
+const PATIENCE_NS: u64 = 20_000_000;
+/// A signal that another thread of the process takes is gone after this; one that is left is this thread's.
+const SECOND_LOOK: Duration = Duration::from_millis(2);
 /// Least time between two scans.
 const INTERVAL: Duration = Duration::from_millis(15);
 /// A scan may take one part in this many of the time.
@@ -31,8 +33,6 @@ struct Candidate {
 }
 
 pub(super) fn run<R: Reply>(weak: &Weak<Coordinator<R>>) {
-    // Tickets that had a signal in the last scan: a thread that is about to take it by itself is gone by the next.
-    let mut marked: Vec<Ticket> = Vec::new();
     let mut pause = INTERVAL;
     while let Some(this) = weak.upgrade() {
         let mut state = this.lock();
@@ -50,42 +50,38 @@ pub(super) fn run<R: Reply>(weak: &Weak<Coordinator<R>>) {
             .collect();
         drop(state);
         if candidates.is_empty() {
-            marked.clear();
             // Somebody may wait, but not for long enough yet.
             std::thread::sleep(INTERVAL);
             continue;
         }
         let begun = Instant::now();
-        let (cancelled, next_marked) = scan(&candidates, &marked);
-        marked = next_marked;
-        for ticket in cancelled {
-            this.handle(this.lock(), Event::Cancel(ticket));
+        let mut signalled = with_signals(candidates);
+        if signalled.iter().any(|(_, killed)| !killed) {
+            std::thread::sleep(SECOND_LOOK);
+            signalled = with_signals(signalled.into_iter().map(|(candidate, _)| candidate).collect());
+        }
+        for (candidate, _) in signalled {
+            this.handle(this.lock(), Event::Cancel(candidate.ticket));
         }
         pause = INTERVAL.max(begun.elapsed() * DUTY);
     }
 }
 
-/// The tickets to answer now, and those to answer if the next scan sees the same.
-fn scan(candidates: &[Candidate], marked: &[Ticket]) -> (Vec<Ticket>, Vec<Ticket>) {
-    let mut waits_of: BTreeMap<Pid, (usize, Tid)> = BTreeMap::new();
-    for candidate in candidates {
-        let entry = waits_of.entry(candidate.pid).or_insert((0, candidate.tid));
-        entry.0 += 1;
+/// Those whose wait a pending signal ends, and whether it is SIGKILL.
+fn with_signals(candidates: Vec<Candidate>) -> Vec<(Candidate, bool)> {
+    let mut first_of: BTreeMap<Pid, Tid> = BTreeMap::new();
+    for candidate in &candidates {
+        let first = first_of.entry(candidate.pid).or_insert(candidate.tid);
         // The main thread is the kernel's first choice for a signal to the process (signal.c, complete_signal).
         if candidate.tid.0 == candidate.pid.0 {
-            entry.1 = candidate.tid;
+            *first = candidate.tid;
         }
     }
-    let (mut now, mut next) = (Vec::new(), Vec::new());
-    for candidate in candidates {
-        let Some(signals) = Signals::of(candidate.tid) else { continue };
-        let chosen = waits_of.get(&candidate.pid).is_some_and(|(_, first)| *first == candidate.tid);
+    let ends = |candidate: Candidate| {
+        let signals = Signals::of(candidate.tid)?;
+        let chosen = first_of.get(&candidate.pid) == Some(&candidate.tid);
         let ends = if candidate.wait { signals.interrupts_wait(chosen) } else { signals.ends_set_lock() };
-        if signals.killed() || ends && marked.contains(&candidate.ticket) {
-            now.push(candidate.ticket);
-        } else if ends {
-            next.push(candidate.ticket);
-        }
-    }
-    (now, next)
+        (ends || signals.killed()).then_some((candidate, signals.killed()))
+    };
+    candidates.into_iter().filter_map(ends).collect()
 }

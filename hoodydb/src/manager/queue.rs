@@ -17,7 +17,7 @@ use super::{Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timesta
 /// A parked call.
 ///
 /// # Layout
-/// 192 bytes, plus about 100 in the wait graph.
+/// 152 bytes, plus about 150 in the wait graph.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
     pub(super) ticket: Ticket,

@@ -1,4 +1,4 @@
-//! `hoodydb reference`: docs/CLI.md, made from the command line's own definition.
+//! `hoodydb markdown`: docs/CLI.md, made from the command line's own definition.
 //!
 //! Called by [`super::Cli`] and by a test that compares the file with it.
 
@@ -8,12 +8,12 @@ use clap::{Command, CommandFactory};
 const HEAD: &str = "\
 # The command line
 
-Made by `hoodydb reference`; change the help texts in `hoodydb/src/cli/`, then make this file again.
+Made by `hoodydb markdown`; change the help texts in `hoodydb/src/cli/`, then make this file again.
 The fields of `--json` stand at the end.
 ";
 
 /// The schema of `--json`, in words.
-const JSON: &str = include_str!("reference/json.md");
+const JSON: &str = include_str!("markdown/json.md");
 
 /// Prints the reference of all commands as Markdown
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ const JSON: &str = include_str!("reference/json.md");
     hide = true,
     after_help = "\
 Example:
-  hoodydb reference > docs/CLI.md
+  hoodydb markdown > docs/CLI.md
 
 Exit codes:
   0  done
@@ -31,11 +31,11 @@ Exit codes:
 pub(super) struct Args {}
 
 pub(super) fn run(_args: &Args) -> Result<()> {
-    super::print(&markdown())
+    super::print(&document())
 }
 
 /// The whole file.
-fn markdown() -> String {
+fn document() -> String {
     let mut root = super::Cli::command().term_width(100);
     root.build();
     let mut text = HEAD.to_owned();
@@ -99,6 +99,6 @@ mod tests {
     fn the_file_in_docs_is_current() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/CLI.md");
         let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(written == markdown(), "docs/CLI.md is old: cargo run -- reference > docs/CLI.md");
+        assert!(written == document(), "docs/CLI.md is old: cargo run -- markdown > docs/CLI.md");
     }
 }
