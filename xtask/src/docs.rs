@@ -19,7 +19,7 @@ impl Args {
     /// If the program cannot be built, or `--check` finds a difference.
     pub fn run(self) -> Result<()> {
         shell::run(shell::cargo().args(["build", "--release", "--package", "hoodydb"]))?;
-        let text = shell::read(std::process::Command::new(shell::hoodydb()).arg("reference"))?;
+        let text = shell::read(std::process::Command::new(shell::hoodydb()).arg("markdown"))?;
         let path = shell::root().join("docs/CLI.md");
         if self.check {
             let written = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
