@@ -9,7 +9,7 @@ use crate::shell;
 pub struct Args {
     /// Fail if the file is not up to date, and write nothing
     #[arg(long)]
-    check: bool,
+    pub check: bool,
 }
 
 impl Args {

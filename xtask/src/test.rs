@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{gate, packages, shell};
+use crate::{docs, gate, packages, shell};
 
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ impl Args {
         packages::install(packages::TESTS, &[("python3", "python3"), ("javac", "default-jdk-headless")])?;
         let node = packages::install_node_sqlite()?;
         gate::Args {}.run()?;
-        shell::run(shell::cargo().args(["build", "--release", "--package", "hoodydb"]))?;
+        docs::Args { check: true }.run()?;
         let skipped = shell::target().join("skipped-tests");
         let _ = std::fs::remove_file(&skipped);
         self.run_tests(&node, &skipped)?;
@@ -47,14 +47,15 @@ impl Args {
             }
         };
         if shell::has("cargo-nextest") {
+            // nextest knows no documentation tests; the summary of the others stands last.
+            shell::run(shell::cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
             let mut nextest = shell::cargo();
             nextest
                 .args(["nextest", "run", "--workspace", "--no-fail-fast"])
                 .args(self.long.then_some("--profile=long"))
                 .args(&self.filter);
             prepare(&mut nextest);
-            shell::run(&mut nextest)?;
-            return shell::run(shell::cargo().args(["test", "--workspace", "--doc", "--quiet"]));
+            return shell::run(&mut nextest);
         }
         let mut quick = shell::cargo();
         quick.args(["test", "--workspace", "--exclude", "hoodydb-tests", "--no-fail-fast"]).args(&self.filter);
