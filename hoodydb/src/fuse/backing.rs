@@ -45,6 +45,7 @@ pub(super) struct Backing {
     pub(super) passthrough_missing: Mutex<Option<String>>,
     pub(super) refuse_open: OnceLock<RefuseOpen>,
     pub(super) max_handles: u64,
+    max_descriptors: u64,
     descriptors_of_self: OwnedFd,
     last_full_warning: Mutex<Option<Instant>>,
     refused_full: AtomicU64,
@@ -88,6 +89,7 @@ impl Backing {
             passthrough_missing: Mutex::new(None),
             refuse_open: OnceLock::new(),
             max_handles: usable - usable / 4,
+            max_descriptors: usable,
             descriptors_of_self,
             last_full_warning: Mutex::new(None),
             refused_full: AtomicU64::new(0),
@@ -175,7 +177,10 @@ impl Backing {
     }
 
     fn check_open(&self, file: FileId, parent: u64, name: &OsStr) -> io::Result<()> {
-        if self.handles.len() as u64 >= self.max_handles {
+        let handles = self.handles.len() as u64;
+        // Deleted files that are still open hold two descriptors each.
+        let (_, descriptors) = self.inodes.counts();
+        if handles >= self.max_handles || handles + descriptors as u64 >= self.max_descriptors {
             self.warn_full();
             return Err(Errno::NFILE.into());
         }

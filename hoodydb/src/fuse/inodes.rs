@@ -2,7 +2,7 @@
 //!
 //! An inode is known by the (device, inode number) of its backing file and reached through an `O_PATH | O_NOFOLLOW`
 //! descriptor, opened from its parent's descriptor by its last known name and verified. Those descriptors are a cache:
-//! inodes that are open, or whose last name is gone, keep theirs; others may lose it and get it again by name.
+//! inodes whose last known name is gone keep theirs; others may lose it and get it again by name.
 //!
 //! Invariant: every step in the backing directory is one name below a descriptor; nothing follows a link.
 
@@ -315,7 +315,7 @@ impl Tables {
             }
             let Some(oldest) = self.cached.pop_front() else { return };
             let Some(inode) = self.nodes.get_mut(&oldest).filter(|inode| inode.path_fd.is_some()) else { continue };
-            if inode.opens > 0 || inode.nameless || oldest == node {
+            if oldest == ROOT || inode.nameless || oldest == node {
                 self.cached.push_back(oldest);
             } else {
                 inode.path_fd = None;
