@@ -16,6 +16,7 @@ use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid, Tid};
 use crate::manager::view::View;
 use crate::manager::{Config, Decision, Denial, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp};
 
+mod activity;
 mod groups;
 mod reaper;
 mod signals;
@@ -206,6 +207,7 @@ impl<R: Reply> Coordinator<R> {
     fn run_timer(weak: &Weak<Self>) {
         // While nothing is due, a look once a second is enough to notice the end.
         const IDLE: Duration = Duration::from_secs(1);
+        let mut watch = activity::Watch::default();
         while let Some(this) = weak.upgrade() {
             let mut state = this.lock();
             if state.ended {
@@ -215,8 +217,8 @@ impl<R: Reply> Coordinator<R> {
             if !probes.is_empty() {
                 drop(state);
                 for (database, turn, tid) in probes {
-                    let active = signals::is_active(tid);
-                    this.handle(this.lock(), Event::Probed { database, turn, active });
+                    let activity = watch.look(turn, tid);
+                    this.handle(this.lock(), Event::Probed { database, turn, activity });
                 }
                 continue;
             }

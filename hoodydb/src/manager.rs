@@ -127,14 +127,14 @@ pub enum Event {
     },
     /// The waiter has a signal to take.
     Cancel(Ticket),
-    /// Whether the thread that [`Decision::Probe`] asked about is running, runnable or in the kernel.
+    /// What the thread that [`Decision::Probe`] asked about does.
     Probed {
         /// The database of the probe.
         database: FileId,
         /// The turn of the probe.
         turn: u64,
-        /// True: it is working; false: it sleeps or is gone.
-        active: bool,
+        /// What it does.
+        activity: Activity,
     },
     /// Sets the policy of a database, open or not.
     SetPolicy(FileId, Policy),
@@ -144,6 +144,17 @@ pub enum Event {
     RefuseAll,
     /// Time has passed: [`LockManager::next_deadline`] is due.
     Tick,
+}
+
+/// What a thread does that has read and not written yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It sleeps, is stopped, or is gone: it does not mean to write soon.
+    Asleep,
+    /// It computes: a long query, perhaps.
+    Working,
+    /// It wants to go on and cannot: it waits for a processor, the disk, or an answer of the mount.
+    Starved,
 }
 
 /// What the manager wants done.
@@ -196,8 +207,10 @@ pub struct Config {
     pub max_wait_ns: u64,
     /// T: how long after its read start a transaction may show that it writes. 2 ms gave errors on a loaded machine.
     pub intent_ns: u64,
-    /// Longest intent of a thread that is visibly active: what a WAL writer may be delayed by an unknown reader.
+    /// Longest intent of a thread that computes: what a writer may be delayed by an unknown reader.
     pub intent_max_ns: u64,
+    /// Longest intent of a thread that cannot go on: on a loaded machine its write comes late through no fault of its own.
+    pub starved_max_ns: u64,
     /// How long the answer to a probe is waited for.
     pub probe_ns: u64,
     /// How long a writer that comes straight back keeps its turn: buys throughput back from strict FIFO.
@@ -236,6 +249,7 @@ impl Default for Config {
             max_wait_ns: 30_000 * MS,
             intent_ns: 25 * MS,
             intent_max_ns: 100 * MS,
+            starved_max_ns: 1_000 * MS,
             probe_ns: 5 * MS,
             quantum_ns: 8 * MS,
             gap_ns: MS,
@@ -329,9 +343,9 @@ impl LockManager {
                     Slot::IndexOf(_) => {}
                 });
             }
-            Event::Probed { database, turn, active } => self.on_file(now, database, out, |slot, _, context| {
+            Event::Probed { database, turn, activity } => self.on_file(now, database, out, |slot, _, context| {
                 if let Slot::Database(database) = slot {
-                    database.probed(context, turn, active);
+                    database.probed(context, turn, activity);
                 }
             }),
             Event::SetPolicy(file, policy) => {

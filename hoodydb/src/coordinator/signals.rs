@@ -1,9 +1,9 @@
-//! What /proc says of a thread: its pending signals, and whether it is at work.
+//! What /proc says of a thread's pending signals.
 //!
-//! Called by the reaper and the timer; it only reads files of /proc, and takes "could not read" for "nothing to see".
+//! Called by the reaper; it only reads files of /proc, and takes "could not read" for "nothing to see".
 //!
 //! # Source
-//! proc(5): `/proc/PID/status` (SigPnd, ShdPnd, SigBlk, SigIgn, SigCgt), `/proc/PID/stat` (state).
+//! proc(5): `/proc/PID/status` (SigPnd, ShdPnd, SigBlk, SigIgn, SigCgt).
 
 use std::io::Read;
 
@@ -96,20 +96,6 @@ impl Signals {
     }
 }
 
-/// Whether a thread runs, waits for a processor, or is at work in the kernel (the disk), as opposed to sleeping, stopped
-/// or gone.
-pub(super) fn is_active(tid: Tid) -> bool {
-    let mut text = [0u8; 512];
-    let Ok(read) = std::fs::File::open(format!("/proc/{}/stat", tid.0)).and_then(|mut file| file.read(&mut text))
-    else {
-        return false;
-    };
-    // The command in parentheses may hold anything, even parentheses: the state follows the last one.
-    let stat = &text[..read];
-    let state = stat.iter().rposition(|byte| *byte == b')').and_then(|at| stat.get(at + 2));
-    matches!(state, Some(b'R' | b'D'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,13 +132,5 @@ mod tests {
         assert!(signals(0, bit(10), bit(10)).interrupts_wait(true));
         assert!(!signals(0, SIGCHLD, 0).interrupts_wait(true));
         assert!(signals(0, SIGTERM, 0).interrupts_wait(false), "kills the whole process");
-    }
-
-    #[test]
-    fn this_thread_is_active() {
-        let tid = std::fs::read_link("/proc/thread-self").unwrap();
-        let tid = tid.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        assert!(is_active(Tid(tid)));
-        assert!(!is_active(Tid(u32::MAX)));
     }
 }

@@ -12,7 +12,7 @@ use super::history::{Intent, Process};
 use super::queue::{Verdict, Waiter, Want};
 use super::turn::Turn;
 use super::view::{Counters, DatabaseView, HolderView, WaiterView};
-use super::{Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
+use super::{Activity, Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
 
 /// Which of a database's two lock files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -469,9 +469,9 @@ impl Database {
         self.end_wait(context, ticket, Denial::Deadlock { posix: false });
     }
 
-    pub(super) fn probed(&mut self, context: &mut Context<'_>, id: u64, active: bool) {
+    pub(super) fn probed(&mut self, context: &mut Context<'_>, id: u64, activity: Activity) {
         if let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id) {
-            turn.probed(active, context.now, context.config);
+            turn.probed(activity, context.now, context.config);
             self.settle(context);
         }
     }

@@ -11,7 +11,7 @@
 use crate::lock::{Pid, Tid};
 
 use super::database::Domain;
-use super::{Config, Policy, Timestamp};
+use super::{Activity, Config, Policy, Timestamp};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
@@ -96,7 +96,7 @@ impl Turn {
     pub(super) fn needs_probe(&self, now: Timestamp, policy: Policy, config: &Config) -> bool {
         match self.state {
             State::Reading { until, probed: false, .. } if policy != Policy::Serial => {
-                until <= now && now.since(self.granted_at) < config.intent_max_ns
+                until <= now && now.since(self.granted_at) < config.starved_max_ns
             }
             _ => false,
         }
@@ -107,13 +107,16 @@ impl Turn {
         self.state = State::Reading { until: now.plus(config.probe_ns), probed: true, ending: false };
     }
 
-    pub(super) fn probed(&mut self, active: bool, now: Timestamp, config: &Config) {
+    pub(super) fn probed(&mut self, activity: Activity, now: Timestamp, config: &Config) {
         let State::Reading { ending: false, .. } = self.state else { return };
-        let latest = self.granted_at.plus(config.intent_max_ns);
-        self.state = if active {
-            State::Reading { until: now.plus(config.intent_ns).min(latest), probed: false, ending: false }
-        } else {
-            State::Reading { until: now, probed: true, ending: false }
+        let longest_ns = match activity {
+            Activity::Asleep => 0,
+            Activity::Working => config.intent_max_ns,
+            Activity::Starved => config.starved_max_ns,
         };
+        let latest = self.granted_at.plus(longest_ns);
+        let until = now.plus(config.intent_ns).min(latest).max(now);
+        // At its end it is not looked at again.
+        self.state = State::Reading { until, probed: until == now, ending: false };
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use hoodydb::lock::{ByteRange, FileId, Handle, LockKind, LockOwner, Pid, Tid};
-use hoodydb::manager::{Config, Decision, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp};
+use hoodydb::manager::{Activity, Config, Decision, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp};
 
 use crate::client::{self, Bytes, Plan, Step};
 
@@ -349,8 +349,9 @@ impl World {
                 Decision::Answer(ticket, result) => self.answer(ticket, result.is_ok()),
                 Decision::Probe { database, turn, tid } => {
                     let client = &self.clients[tid.0 as usize - 1];
-                    let active = client.alive && !client.asleep;
-                    self.tell(Event::Probed { database, turn, active });
+                    let working = client.alive && !client.asleep;
+                    let activity = if working { Activity::Working } else { Activity::Asleep };
+                    self.tell(Event::Probed { database, turn, activity });
                 }
             }
         }
