@@ -30,6 +30,7 @@ mod inodes;
 mod mount;
 mod names;
 mod requests;
+mod root_rights;
 mod xattr;
 
 pub use backing::PRIVATE_NAME;

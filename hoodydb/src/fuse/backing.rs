@@ -20,6 +20,7 @@ use super::handles::{Handles, OpenFile};
 use super::inodes::libc_mode::{S_IFMT, S_IFREG};
 use super::inodes::{Inodes, ROOT, file_id};
 use super::requests::Requests;
+use super::root_rights::RootRights;
 use super::{Access, LockReply, mount};
 use crate::coordinator::{Coordinator, Member, side_file};
 use crate::lock::{FileId, Handle};
@@ -39,6 +40,7 @@ pub(super) struct Backing {
     pub(super) coordinator: Arc<Coordinator<LockReply>>,
     pub(super) requests: Requests,
     pub(super) access: Access,
+    pub(super) root_rights: RootRights,
     /// /dev/fuse, once the session stands.
     pub(super) device: OnceLock<OwnedFd>,
     pub(super) passthrough: AtomicBool,
@@ -79,6 +81,7 @@ impl Backing {
         // A quarter for inodes: a listing of any size needs few at a time, while every handle needs its own.
         let usable = max_descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(64);
         Ok(Self {
+            root_rights: RootRights::load(&root),
             inodes: Inodes::new(root, usize::try_from(usable / 4).unwrap_or(usize::MAX))?,
             handles: Handles::default(),
             coordinator,
@@ -97,7 +100,11 @@ impl Backing {
     }
 
     pub(super) fn attributes(&self, node: u64, stat: &Stat) -> FileAttr {
-        attributes(node, stat, self.access)
+        let mut stat = *stat;
+        if node == ROOT {
+            self.root_rights.show(&mut stat);
+        }
+        attributes(node, &stat, self.access)
     }
 
     /// Whether a name is the daemon's own.

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::Access;
 use super::backing::Backing;
+use super::inodes::ROOT;
 use super::inodes::libc_mode::{S_IFLNK, S_IFMT};
 
 /// What a SETATTR changes; `None` leaves as is.
@@ -74,6 +75,13 @@ impl Backing {
     }
 
     fn change_rights(&self, node: u64, changes: Changes) -> io::Result<()> {
+        if node == ROOT {
+            if changes.mode.is_some() || changes.uid.is_some() || changes.gid.is_some() {
+                let root = self.open_directory(node)?;
+                self.root_rights.change(root, changes.mode, changes.uid, changes.gid)?;
+            }
+            return Ok(());
+        }
         let fd = self.inodes.path_fd(node)?;
         if changes.uid.is_some() || changes.gid.is_some() {
             let (uid, gid) = (changes.uid.map(Uid::from_raw), changes.gid.map(Gid::from_raw));
