@@ -24,6 +24,7 @@ mod posix;
 mod queue;
 mod turn;
 pub mod view;
+mod writer_watch;
 
 use database::{Database, Side};
 use deadlock::WaitGraph;

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use hoodydb::lock::{ByteRange, FileId, Handle, LockKind, LockOwner, Pid, Tid};
-use hoodydb::manager::{Config, Decision, Denial, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp};
+use hoodydb::manager::{
+    Activity, Config, Decision, Denial, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp,
+};
 
 const MS: u64 = 1_000_000;
 const PENDING: u64 = 0x4000_0000;
@@ -22,6 +24,8 @@ struct Script {
     tickets: BTreeMap<Ticket, String>,
     ticket: u64,
     now: Timestamp,
+    /// The last probe that was asked for.
+    probe: Option<(FileId, u64)>,
     text: String,
 }
 
@@ -38,6 +42,7 @@ impl Script {
             tickets: BTreeMap::new(),
             ticket: 0,
             now: Timestamp(0),
+            probe: None,
             text: String::new(),
         }
     }
@@ -56,7 +61,8 @@ impl Script {
                         Err(why) => writeln!(self.text, "=> {who} refused: {why:?}"),
                     };
                 }
-                Decision::Probe { tid, .. } => {
+                Decision::Probe { tid, database, turn } => {
+                    self.probe = Some((database, turn));
                     let _ = writeln!(self.text, "=> probe of thread {}", tid.0);
                 }
             }
@@ -107,6 +113,11 @@ impl Script {
                 let mut waiting = self.tickets.iter().filter(|(_, name)| name.starts_with(who));
                 let ticket = *waiting.next().expect("a signal is for somebody who waits").0;
                 return self.tell(Event::Cancel(ticket));
+            }
+            "starved" | "asleep" => {
+                let activity = if verb == "starved" { Activity::Starved } else { Activity::Asleep };
+                let (database, turn) = self.probe.take().expect("a probe was asked for");
+                return self.tell(Event::Probed { database, turn, activity });
             }
             "readonly" => {
                 return self.tell(Event::Opened { file: main, handle: handle(main), read_only: true });

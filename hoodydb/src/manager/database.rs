@@ -12,6 +12,7 @@ use super::history::{Intent, Process};
 use super::queue::{Verdict, Waiter, Want};
 use super::turn::Turn;
 use super::view::{Counters, DatabaseView, HolderView, WaiterView};
+use super::writer_watch::WriterWatch;
 use super::{Activity, Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
 
 /// Which of a database's two lock files.
@@ -51,6 +52,7 @@ pub(super) struct Database {
     pub(super) lock_bytes: LockBytes,
     pub(super) turn: Option<Turn>,
     turns: u64,
+    pub(super) watch: Option<WriterWatch>,
     /// In the order of the queue: claims first, then by arrival.
     pub(super) waiting: Vec<Waiter>,
     pub(super) special_waiters: usize,
@@ -76,6 +78,7 @@ impl Database {
             lock_bytes: LockBytes::default(),
             turn: None,
             turns: 0,
+            watch: None,
             waiting: Vec::new(),
             special_waiters: 0,
             mixed_sides: false,
@@ -470,10 +473,14 @@ impl Database {
     }
 
     pub(super) fn probed(&mut self, context: &mut Context<'_>, id: u64, activity: Activity) {
-        if let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id) {
-            turn.probed(activity, context.now, context.config);
-            self.settle(context);
+        let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id) else { return };
+        turn.probed(activity, context.now, context.config);
+        if turn.is_writing()
+            && let Some(watch) = &mut self.watch
+        {
+            watch.saw(activity, context.now, context.config);
         }
+        self.settle(context);
     }
 
     pub(super) fn set_policy(&mut self, context: &mut Context<'_>, policy: Policy) {

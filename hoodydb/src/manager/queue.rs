@@ -12,6 +12,7 @@ use super::database::{Database, Domain, Side};
 use super::deadlock::Blocker;
 use super::history::Intent;
 use super::turn::Turn;
+use super::writer_watch::WriterWatch;
 use super::{Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
 
 /// A parked call.
@@ -148,13 +149,9 @@ impl Database {
         let others = self.others_turn(waiter.domain, context.now, context.config);
         let writer = self.other_writer(waiter.domain);
         if !own && (line || others.is_some() || writer.is_some() || self.serial_must_wait(waiter.domain)) {
-            let unknown_reader = waiter.want == Want::ReadStart(Intent::Unknown) && waiter.domain.side == Side::Index;
-            let since = writer.map(|writer| Timestamp(writer.at_ns).max(waiter.arrived));
-            if self.policy == Policy::Turn
-                && unknown_reader
-                && conflict.is_none()
-                && since.is_some_and(|since| self.held_long(since, context))
-            {
+            let over = |watch: WriterWatch| watch.is_over(waiter.arrived, context.now, context.config);
+            let held = self.is_held_as_reader(waiter) && conflict.is_none() && writer.is_some();
+            if held && self.watch.is_some_and(over) {
                 return Verdict::Grant { turn: false };
             }
             return Verdict::Wait;
@@ -165,6 +162,13 @@ impl Database {
             // SQLite tries another mark, or the same again, at once.
             (Some(_), _) => Verdict::Retry,
         }
+    }
+
+    /// Whether the bounded hold is for this waiter: WAL, and it may be a reader.
+    fn is_held_as_reader(&self, waiter: &Waiter) -> bool {
+        waiter.want == Want::ReadStart(Intent::Unknown)
+            && waiter.domain.side == Side::Index
+            && self.policy == Policy::Turn
     }
 
     /// A read start on the database file waits while PENDING is held, or wanted by the owner of RESERVED.
@@ -212,6 +216,10 @@ impl Database {
     /// Lets go everyone who may go now, in the order of the queue, and refuses whose time is up.
     pub(super) fn settle(&mut self, context: &mut Context<'_>) {
         self.end_turn_if_over(context);
+        self.watch_writer();
+        if let Some(watch) = &mut self.watch {
+            watch.tick(context.now, context.config);
+        }
         let mut line = false;
         let mut at = 0;
         while let Some(waiter) = self.waiting.get(at).copied() {
@@ -230,13 +238,28 @@ impl Database {
                 }
             }
         }
+        self.watch_writer();
         self.probe_if_needed(context);
+    }
+
+    /// Keeps the watch on the transaction that writes now, while somebody who may be a reader waits behind it.
+    fn watch_writer(&mut self) {
+        let first =
+            self.waiting.iter().filter(|waiter| self.is_held_as_reader(waiter)).map(|waiter| waiter.arrived).min();
+        let writer = first.and_then(|first| Some((first, Timestamp(self.index_writer()?.at_ns))));
+        match (writer, self.watch) {
+            (None, _) => self.watch = None,
+            (Some((_, writer_at)), Some(watch)) if watch.is_of(writer_at) => {}
+            (Some((first, writer_at)), _) => self.watch = Some(WriterWatch::new(writer_at, first)),
+        }
     }
 
     /// Whether nobody further back can go while the line stands: keeps a long queue from being walked at each unlock.
     fn rest_must_wait(&self, context: &Context<'_>) -> bool {
-        let writer_is_young =
-            self.index_writer().is_none_or(|writer| !self.held_long(Timestamp(writer.at_ns), context));
+        // The line is in the order of arrival but for claims, and a claim is not held as a reader.
+        let first = self.waiting.iter().find(|waiter| self.is_held_as_reader(waiter)).map(|waiter| waiter.arrived);
+        let over = |watch: WriterWatch| first.is_some_and(|first| watch.is_over(first, context.now, context.config));
+        let writer_is_young = !self.watch.is_some_and(over);
         writer_is_young
             && self.special_waiters == 0
             && self.first_deadline.is_none_or(|deadline| deadline > context.now)
@@ -324,15 +347,14 @@ impl Database {
             return None;
         }
         let turn = self.turn.and_then(|turn| turn.ends_at(self.policy, config));
-        let writer = self.index_writer().map(|writer| Timestamp(writer.at_ns));
+        let watch = self.watch.and_then(|watch| watch.next(config));
         let holds = self.waiting.iter().filter_map(|waiter| match waiter.want {
             Want::Upgrade => Some(waiter.arrived.plus(config.reader_hold_ns)),
-            Want::ReadStart(Intent::Unknown) if waiter.domain.side == Side::Index && self.policy == Policy::Turn => {
-                writer.map(|since| since.max(waiter.arrived).plus(config.reader_hold_ns))
-            }
+            // While the watch has something to do, that comes first.
+            _ if watch.is_none() && self.is_held_as_reader(waiter) => Some(self.watch?.due(waiter.arrived, config)),
             _ => None,
         });
-        holds.chain(turn).chain(self.first_deadline).min()
+        holds.chain(turn).chain(watch).chain(self.first_deadline).min()
     }
 
     fn unpark(&mut self, waiter: &Waiter, context: &mut Context<'_>) {
@@ -354,10 +376,24 @@ impl Database {
     fn probe_if_needed(&mut self, context: &mut Context<'_>) {
         let waits = self.waiting.iter().any(|waiter| waiter.want.takes_turn() || waiter.want == Want::Upgrade);
         let policy = self.policy;
-        let Some(turn) = &mut self.turn else { return };
+        let Some(turn) = &mut self.turn else {
+            if let Some(watch) = &mut self.watch {
+                watch.settle();
+            }
+            return;
+        };
         if waits && turn.needs_probe(context.now, policy, context.config) {
             turn.probing(context.now, context.config);
             context.out.push(Decision::Probe { database: self.file, turn: turn.id, tid: turn.tid });
+        }
+        if let Some(watch) = &mut self.watch
+            && watch.look(context.now, context.config)
+        {
+            if turn.is_writing() {
+                context.out.push(Decision::Probe { database: self.file, turn: turn.id, tid: turn.tid });
+            } else {
+                watch.settle();
+            }
         }
     }
 
