@@ -10,6 +10,7 @@ mod man;
 mod markdown;
 mod mount;
 mod policy;
+mod resume;
 
 mod status;
 mod target;
@@ -56,6 +57,7 @@ enum Command {
     Completions(completions::Args),
     Man(man::Args),
     Markdown(markdown::Args),
+    Resume(resume::Args),
 }
 
 impl Cli {
@@ -73,6 +75,7 @@ impl Cli {
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Markdown(args) => markdown::run(&args),
+            Command::Resume(args) => resume::run(&args),
         }
     }
 }

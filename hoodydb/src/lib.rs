@@ -15,6 +15,8 @@ pub mod control;
 pub mod coordinator;
 pub mod daemon;
 pub mod fuse;
+pub mod handover;
+pub mod keeper;
 pub mod lock;
 pub mod manager;
 pub mod model;

@@ -47,6 +47,8 @@ pub(super) struct Backing {
     pub(super) passthrough_missing: Mutex<Option<String>>,
     pub(super) refuse_open: OnceLock<RefuseOpen>,
     pub(super) max_handles: u64,
+    /// Another worker served the mount before this one.
+    pub(super) is_successor: bool,
     max_descriptors: u64,
     descriptors_of_self: OwnedFd,
     last_full_warning: Mutex<Option<Instant>>,
@@ -75,6 +77,7 @@ impl Backing {
         access: Access,
         coordinator: Arc<Coordinator<LockReply>>,
         max_descriptors: u64,
+        is_successor: bool,
     ) -> io::Result<Self> {
         let descriptors_of_self =
             rustix::fs::open("/proc/self/fd", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -92,6 +95,7 @@ impl Backing {
             passthrough_missing: Mutex::new(None),
             refuse_open: OnceLock::new(),
             max_handles: usable - usable / 4,
+            is_successor,
             max_descriptors: usable,
             descriptors_of_self,
             last_full_warning: Mutex::new(None),

@@ -27,6 +27,11 @@ struct Tables {
 }
 
 impl Handles {
+    /// Nothing changes any more: whoever wants to waits for ever.
+    pub(super) fn freeze(&self) {
+        std::mem::forget(self.tables());
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -94,6 +94,11 @@ impl Inodes {
         Ok(Self { device: stat.st_dev, max_descriptors, tables: Mutex::new(tables), names: RwLock::new(()) })
     }
 
+    /// Nothing changes any more: whoever wants to waits for ever.
+    pub(super) fn freeze(&self) {
+        std::mem::forget(self.tables());
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }

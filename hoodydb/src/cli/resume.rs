@@ -1,0 +1,40 @@
+//! `hoodydb resume`: goes on with a mount that this process already has. Never typed: a keeper or a worker becomes it.
+
+use std::os::fd::RawFd;
+
+use anyhow::Result;
+
+use super::exit::{self, Failure};
+use crate::{daemon, telemetry};
+
+/// Go on with a mount whose descriptors this process has
+#[derive(Debug, clap::Args)]
+#[command(hide = true, after_help = "\
+Example:
+  (started by hoodydb itself)
+
+Exit codes:
+  0  the mount was unmounted
+  1  it failed; the line on standard error says why")]
+pub(super) struct Args {
+    /// The descriptor of the shared memory
+    #[arg(long, value_name = "FD")]
+    memory: RawFd,
+    /// The descriptor of the program to go back to
+    #[arg(long, value_name = "FD")]
+    previous: Option<RawFd>,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    // The kernel took the name from the path that was executed.
+    let _ = rustix::thread::set_name(c"hoodydb");
+    let start_log = |file: Option<&std::path::Path>| match file {
+        Some(file) => {
+            // Without a log the mount is served all the same.
+            let _ = telemetry::to_file(file);
+        }
+        None => telemetry::to_stderr(),
+    };
+    daemon::resume(args.memory, args.previous, start_log)
+        .map_err(|error| Failure::new(exit::FAILURE, error.to_string()).into())
+}
