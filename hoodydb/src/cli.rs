@@ -4,6 +4,8 @@
 
 mod completions;
 mod duration;
+#[cfg(feature = "fault-points")]
+mod fault;
 pub mod exit;
 mod locks;
 mod man;
@@ -15,6 +17,7 @@ mod resume;
 mod status;
 mod target;
 mod umount;
+mod upgrade;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -51,6 +54,7 @@ pub struct Cli {
 enum Command {
     Mount(mount::Args),
     Umount(umount::Args),
+    Upgrade(upgrade::Args),
     Status(status::Args),
     Locks(locks::Args),
     Policy(policy::Args),
@@ -58,6 +62,8 @@ enum Command {
     Man(man::Args),
     Markdown(markdown::Args),
     Resume(resume::Args),
+    #[cfg(feature = "fault-points")]
+    Fault(fault::Args),
 }
 
 impl Cli {
@@ -69,6 +75,7 @@ impl Cli {
         match self.command {
             Command::Mount(args) => mount::run(args),
             Command::Umount(args) => umount::run(&args),
+            Command::Upgrade(args) => upgrade::run(&args),
             Command::Status(args) => status::run(&args),
             Command::Locks(args) => locks::run(&args),
             Command::Policy(args) => policy::run(args),
@@ -76,6 +83,8 @@ impl Cli {
             Command::Man(args) => man::run(&args),
             Command::Markdown(args) => markdown::run(&args),
             Command::Resume(args) => resume::run(&args),
+            #[cfg(feature = "fault-points")]
+            Command::Fault(args) => fault::run(&args),
         }
     }
 }

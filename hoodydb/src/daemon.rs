@@ -13,6 +13,7 @@ mod preflight;
 mod report;
 mod shutdown;
 mod stale;
+mod upgrade;
 mod worker;
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -104,6 +105,21 @@ pub fn resume(memory: RawFd, previous: Option<RawFd>, start_log: impl FnOnce(Opt
     // A program that was brought in is on trial; one that lost its keeper has served.
     let on_trial = kept.previous.is_some();
     keep(kept, on_trial, || ())
+}
+
+/// Whether this program could go on with the shared memory at a path; the answer is what it says if so.
+///
+/// # Errors
+/// If the memory is of another version, or damaged.
+pub fn can_resume(memory: &std::path::Path) -> Result<&'static str, DaemonError> {
+    let wrong = |error: String| DaemonError::Resume(error);
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(memory).map_err(|error| wrong(error.to_string()))?;
+    let memory = Memory::open(file.into()).map_err(|error| wrong(error.to_string()))?;
+    kept::check(&memory).map_err(|error| wrong(error.to_string()))?;
+    if let Some(state) = memory.saved_locks() {
+        crate::manager::LockManager::restore(&state).map_err(|error| wrong(error.to_string()))?;
+    }
+    Ok(upgrade::FITS)
 }
 
 /// The keeper's life.

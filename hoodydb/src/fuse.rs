@@ -24,6 +24,7 @@ use crate::lock::FileId;
 mod adopt;
 mod attributes;
 mod backing;
+mod buffers;
 mod contents;
 mod directory;
 mod filesystem;
@@ -109,6 +110,7 @@ pub struct FuseMount {
     device: u64,
     backing: Arc<Backing>,
     session: Mutex<Option<Session<HoodyFs>>>,
+    threads: usize,
     ended: Arc<Ended>,
 }
 
@@ -197,6 +199,7 @@ impl FuseMount {
             device: resources.mount_device,
             backing,
             session: Mutex::new(Some(session)),
+            threads: options.threads.max(1),
             ended: Arc::new(Ended::default()),
         })
     }
@@ -252,6 +255,8 @@ impl FuseMount {
             *signal.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
             signal.changed.notify_all();
         })?;
+        let threads = self.threads;
+        std::thread::Builder::new().name("buffers".into()).spawn(move || buffers::keep_in_memory(threads))?;
         Ok(())
     }
 

@@ -51,6 +51,11 @@ struct Numbers {
     stale_devices: Vec<u64>,
 }
 
+/// Whether this program understands what [`Kept::describe`] wrote.
+pub(super) fn check(memory: &Memory) -> Result<(), serde_json::Error> {
+    serde_json::from_slice::<Numbers>(&memory.context()).map(|_| ())
+}
+
 impl Kept {
     /// `st_dev` of the mount.
     pub(super) fn mount_device(&self) -> u64 {

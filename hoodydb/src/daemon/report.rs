@@ -34,6 +34,15 @@ impl Answerer for Live {
                 let _ = self.unmount.send(if lazy { Unmount::Lazy } else { Unmount::Drain });
                 Ok(Answer::Unmount(answer))
             }
+            Command::Upgrade { binary } => Err(self.upgrade(&binary)),
+            #[cfg(feature = "fault-points")]
+            Command::Fault { arm } => {
+                let left = self.kept.memory.word(Word::CrashAt);
+                if let Some(n) = arm {
+                    left.store(n, Relaxed);
+                }
+                Ok(Answer::Fault(left.load(Relaxed)))
+            }
             Command::UnmountProgress => Ok(Answer::Unmount(self.unmounting())),
         };
         answer.unwrap_or_else(Answer::Error)
