@@ -301,7 +301,7 @@ impl LockManager {
         change(slot, side, &mut context);
         self.records = self.records + slot.records() - before;
         if let Slot::Database(database) = slot {
-            let next = database.next_deadline(&self.config);
+            let next = database.next_deadline(&self.config, self.admitting);
             if let Some(armed) = database.armed.filter(|armed| Some(*armed) != next) {
                 self.timers.remove(&(armed, home));
             }
