@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid};
 use crate::sqlite::lock_bytes::wal_index;
 
@@ -22,6 +24,7 @@ mod event;
 mod history;
 mod posix;
 mod queue;
+pub mod saved;
 mod turn;
 pub mod view;
 mod writer_watch;
@@ -34,6 +37,7 @@ use deadlock::WaitGraph;
 use posix::PosixFile;
 use view::{Counters, View};
 
+#[derive(Serialize, Deserialize)]
 enum Slot {
     Plain(PosixFile),
     Database(Box<Database>),
@@ -123,6 +127,7 @@ impl LockManager {
                     }
                 });
             }
+            Event::Configure { max_wait_ns, policy } => self.configure(now, max_wait_ns, policy, out),
             Event::Admit(admitting) => {
                 self.admitting = admitting;
                 self.settle_all(now, out);
@@ -324,6 +329,23 @@ impl LockManager {
         }
     }
 
+    fn configure(&mut self, now: Timestamp, max_wait_ns: u64, policy: Policy, out: &mut Vec<Decision>) {
+        self.config.max_wait_ns = max_wait_ns;
+        self.config.policy = policy;
+        let follows = |(file, slot): (&FileId, &Slot)| match slot {
+            Slot::Database(database) if database.policy != policy && !self.policies.contains_key(file) => Some(*file),
+            _ => None,
+        };
+        let files: Vec<FileId> = self.files.iter().filter_map(follows).collect();
+        for file in files {
+            self.on_file(now, file, out, |slot, _, context| {
+                if let Slot::Database(database) = slot {
+                    database.set_policy(context, policy);
+                }
+            });
+        }
+    }
+
     fn settle_all(&mut self, now: Timestamp, out: &mut Vec<Decision>) {
         let files: Vec<FileId> = self.files.keys().copied().collect();
         for file in files {
@@ -376,6 +398,22 @@ impl Slot {
             Slot::Plain(plain) => plain.records(),
             Slot::Database(database) => database.records(),
             Slot::IndexOf(_) => 0,
+        }
+    }
+
+    fn is_of(&self, file: FileId) -> bool {
+        match self {
+            Slot::Plain(plain) => plain.file == file,
+            Slot::Database(database) => database.file == file && database.lock_bytes.are_valid(),
+            Slot::IndexOf(main) => *main != file,
+        }
+    }
+
+    fn tickets(&self) -> Vec<Ticket> {
+        match self {
+            Slot::Plain(plain) => plain.tickets().collect(),
+            Slot::Database(database) => database.waiting.iter().map(|waiter| waiter.ticket).collect(),
+            Slot::IndexOf(_) => Vec::new(),
         }
     }
 

@@ -1,11 +1,13 @@
 //! Times and limits of the manager.
 
+use serde::{Deserialize, Serialize};
+
 use crate::sqlite::LockBytes;
 
 use super::Policy;
 
 /// Times and limits; each has its reason beside its default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Where SQLite's lock bytes lie.
     pub lock_bytes: LockBytes,

@@ -18,7 +18,7 @@ pub enum Policy {
 }
 
 /// Nanoseconds on a monotonic clock of the caller's choice; only differences mean something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
@@ -34,15 +34,15 @@ impl Timestamp {
 }
 
 /// One request that waits for its answer: the `unique` of the FUSE request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ticket(pub u64);
 
 /// The container (control group) of a process, for limits; 0 where it is not known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Group(pub u64);
 
 /// What one lock call asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockCall {
     /// The file.
     pub file: FileId,
@@ -63,7 +63,7 @@ pub struct LockCall {
 }
 
 /// What happens to the manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// A lock or unlock call of a process in a container.
     Set(Ticket, LockCall, Group),
@@ -112,6 +112,13 @@ pub enum Event {
     },
     /// Sets the policy of a database, open or not.
     SetPolicy(FileId, Policy),
+    /// Sets the policy of all databases that have none of their own, and the longest wait of calls from now on.
+    Configure {
+        /// [`super::Config::max_wait_ns`].
+        max_wait_ns: u64,
+        /// [`super::Config::policy`].
+        policy: Policy,
+    },
     /// Whether read starts are admitted (false while the mount is being left).
     Admit(bool),
     /// Refuses everything that waits.
@@ -121,7 +128,7 @@ pub enum Event {
 }
 
 /// What a thread does that has read and not written yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activity {
     /// It sleeps, is stopped, or is gone: it does not mean to write soon.
     Asleep,

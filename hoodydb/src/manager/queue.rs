@@ -3,6 +3,8 @@
 //! The rules of which call may wait and which is answered at once are those of SQLite's lock protocol (docs/SEMANTICS.md):
 //! a call may only wait where its process holds nothing that the queue waits for.
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::{Conflict, LockKind, LockOwner, Tid};
 use crate::sqlite::lock_bytes::wal_index;
 use crate::sqlite::{DatabaseCall, WalIndexCall};
@@ -19,7 +21,7 @@ use super::{Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timesta
 ///
 /// # Layout
 /// 152 bytes, plus about 150 in the wait graph.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Waiter {
     pub(super) ticket: Ticket,
     pub(super) call: LockCall,
@@ -36,7 +38,7 @@ pub(super) struct Waiter {
 }
 
 /// How a call is treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Want {
     /// A read start: queues for the turn, unless its process only reads.
     ReadStart(Intent),
