@@ -379,6 +379,13 @@ impl<R: Reply> Coordinator<R> {
         std::mem::forget(self.lock());
     }
 
+    /// Forgets the answers of the process before this one: by now the kernel has sent again every request that it had not
+    /// answered.
+    pub fn forget_left(&self) {
+        let left = std::mem::take(&mut self.lock().answered);
+        drop(left);
+    }
+
     /// A consistent picture of all databases and counters.
     pub fn view(&self) -> View {
         let state = self.lock();

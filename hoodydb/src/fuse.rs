@@ -32,6 +32,7 @@ mod handles;
 mod inodes;
 mod mount;
 mod names;
+mod once;
 mod requests;
 mod root_rights;
 mod xattr;
@@ -213,7 +214,7 @@ impl FuseMount {
             options.access,
             Arc::clone(&resources.coordinator),
             limit,
-            !memory.init_reply().is_empty(),
+            memory,
         )?);
         let _ = backing.device.set(device.try_clone()?);
         let _ = backing.refuse_open.set(refuses);
@@ -235,6 +236,9 @@ impl FuseMount {
             return Err(io::Error::other("this program would have the kernel do what the mount was not made for"));
         }
         backing.decide_passthrough(options, resources);
+        if backing.is_successor {
+            backing.clear_up(memory.fd());
+        }
         Ok((session, backing))
     }
 
@@ -280,6 +284,12 @@ impl FuseMount {
     /// `st_dev` of the mount, as userspace sees it (`makedev`).
     pub fn device(&self) -> u64 {
         self.device
+    }
+
+    /// Forgets what was kept for requests that a process before this one had read: by now the kernel has sent them all again.
+    pub fn forget_left(&self) {
+        self.backing.at_work.forget_left();
+        self.backing.handles.forget_left();
     }
 
     /// Counts and sizes now.

@@ -1,48 +1,46 @@
-//! provisional
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+//! The tables that outlive a worker: shared memory (a memfd) that the next worker, or the next program, finds as the last one
+//! left it, killed at whatever instruction.
+//!
+//! Knows bytes and records, nothing of FUSE, locks or SQLite. One worker lives at a time; each table has one writer at a time
+//! (its caller's mutex), and is read by the next worker only.
+//!
+//! ```text
+//!   memory      the map, word by word; what a store leaves behind when the process dies after it
+//!   redo        several words at once: all or none
+//!   inodes      320 bytes each         operations  what runs now and must take effect once, 2,176 bytes each
+//!   handles      64 bytes each         log         events of the lock manager, and its whole state from time to time
+//! ```
+//! # Why this survives SIGKILL
+//! The kernel keeps the pages; a killed process leaves the stores that it executed, in program order. Every store is an atomic
+//! one with release order, so the compiler keeps that order too. What must change together goes through [`redo`].
 
-#[derive(Clone, Copy, Debug)]
-pub enum Word { Generation, Serving, WorkerPid, KeeperPid, Ready, EndedAt, Restarts, Heartbeat, Wish, Request, Binary, MountDevice, StartedAt, Phase, StallNs, Passthrough }
+mod blobs;
+mod handles;
+mod inodes;
+mod layout;
+mod log;
+mod memory;
+mod operations;
+mod redo;
+mod takeover;
+#[cfg(test)]
+mod tests;
+mod words;
 
-#[derive(Debug, Default)]
-pub struct Limits;
-#[derive(Debug, Clone)]
-pub struct Memory { inner: Arc<(OwnedFd, memmap2::MmapRaw)> }
-#[derive(Debug, thiserror::Error)]
-#[error("layout")]
-pub struct LayoutError;
-impl Memory {
-    pub fn create(_: Limits) -> io::Result<Self> {
-        let fd = rustix::fs::memfd_create("hoodydb", rustix::fs::MemfdFlags::CLOEXEC)?;
-        rustix::fs::ftruncate(&fd, 1 << 20)?;
-        Ok(Self::open(fd).unwrap())
-    }
-    pub fn open(fd: OwnedFd) -> Result<Self, LayoutError> {
-        let map = memmap2::MmapRaw::map_raw(&fd).map_err(|_| LayoutError)?;
-        Ok(Self { inner: Arc::new((fd, map)) })
-    }
-    pub fn share(&self) -> Self { self.clone() }
-    pub fn number(&self) -> RawFd { self.inner.0.as_raw_fd() }
-    pub fn word(&self, w: Word) -> &AtomicU64 { unsafe { AtomicU64::from_ptr(self.inner.1.as_mut_ptr().cast::<u64>().add(w as usize)) } }
-    fn set(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.inner.1.as_mut_ptr().add(at + 8), bytes.len());
-        AtomicU64::from_ptr(self.inner.1.as_mut_ptr().add(at).cast()).store(bytes.len() as u64, SeqCst) }
-        Ok(())
-    }
-    fn get(&self, at: usize) -> Vec<u8> {
-        unsafe { let len = AtomicU64::from_ptr(self.inner.1.as_mut_ptr().add(at).cast()).load(SeqCst);
-        std::slice::from_raw_parts(self.inner.1.as_mut_ptr().add(at + 8), len as usize).to_vec() }
-    }
-    pub fn set_reason(&self, s: &str) { let _ = self.set(4096, s.as_bytes()); }
-    pub fn reason(&self) -> String { String::from_utf8_lossy(&self.get(4096)).into_owned() }
-    pub fn set_context(&self, s: &[u8]) -> io::Result<()> { self.set(8192, s) }
-    pub fn context(&self) -> Vec<u8> { self.get(8192) }
-    pub fn set_init_request(&self, s: &[u8]) -> io::Result<()> { self.set(100_000, s) }
-    pub fn init_request(&self) -> Vec<u8> { self.get(100_000) }
-    pub fn set_init_reply(&self, s: &[u8]) -> io::Result<()> { self.set(120_000, s) }
-    pub fn init_reply(&self) -> Vec<u8> { self.get(120_000) }
-    pub fn table_descriptors(&self) -> Vec<RawFd> { vec![] }
+pub use handles::{HandleRecord, HandleTable};
+pub use inodes::{Effect, InodeRecord, InodeTable, Slot};
+pub use layout::{LAYOUT_VERSION, LayoutError, Limits};
+pub use log::{Log, LogFull};
+pub use memory::Memory;
+pub use operations::{MAX_COUNTED, Operation, Operations};
+pub use words::{COUNTERS, Word};
+
+/// A table has no free slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the table of {table} is full ({slots} slots)")]
+pub struct TableFull {
+    /// Which table.
+    pub table: &'static str,
+    /// How many slots it has.
+    pub slots: usize,
 }

@@ -211,7 +211,8 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let mountpoint = Path::new("/m");
         let path = socket_path(&dir, mountpoint);
-        let server = Server::bind(&path).unwrap();
+        let listening = Listening::bind(&path).unwrap();
+        let server = Server::new(&listening).unwrap();
         let serving = tokio::spawn(server.serve(Arc::new(Echo)));
         let asked = tokio::task::spawn_blocking(move || {
             let mut stuck = std::os::unix::net::UnixStream::connect(&path).unwrap();
@@ -233,6 +234,7 @@ mod tests {
         assert_eq!(all, [daemon]);
         serving.abort();
         let _ = serving.await;
+        drop(listening);
         assert!(Daemon::at(&dir, mountpoint).is_none());
         std::fs::remove_dir_all(dir).unwrap();
     }

@@ -11,14 +11,17 @@ use tokio::sync::mpsc;
 use super::kept::Kept;
 use super::{DaemonError, Options, binds, policies, shutdown};
 use crate::control::server::Server;
-use crate::coordinator::{Coordinator, Limits};
+use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
 use crate::fuse::{self, FuseMount, LockReply};
-use crate::handover::Word;
+use crate::handover::{Log, Word};
 use crate::keeper::{self, exit_code, guardian, process};
 use crate::model::printable;
 
 /// How often the worker shows that it lives.
 const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// How long what was left is kept for requests that are sent again.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// How far the daemon is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,23 @@ impl Live {
     }
 }
 
+/// The coordinator's record in the shared memory.
+struct LockLog(Log);
+
+impl Record for LockLog {
+    fn append(&mut self, entry: &[u8]) -> Result<(), RecordFull> {
+        self.0.append(entry).map_err(|_| RecordFull)
+    }
+
+    fn is_due(&self) -> bool {
+        self.0.is_due()
+    }
+
+    fn checkpoint(&mut self, state: &[u8]) -> Result<(), RecordFull> {
+        self.0.checkpoint(state).map_err(|_| RecordFull)
+    }
+}
+
 /// The worker's life; the result is its exit code.
 pub(super) fn work(kept: &Arc<Kept>) -> u8 {
     // A broken invariant ends the worker at once, in every build: the next one starts from the tables.
@@ -108,6 +128,7 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
         .build()
         .map_err(DaemonError::Runtime)?;
     let _guard = runtime.enter();
+    crate::fault::count_in(&kept.memory);
     let (live, requests) = build(kept, runtime.handle())?;
     let live = Arc::new(live);
     watch_keeper(&live)?;
@@ -135,8 +156,10 @@ fn build(
 ) -> Result<(Live, mpsc::UnboundedReceiver<Unmount>), DaemonError> {
     let options = &kept.options;
     let policies = policies::Policies::load(&kept.backing, options.policy)?;
-    let coordinator = Coordinator::start(Limits { max_wait: options.max_wait, policy: options.policy })
-        .map_err(DaemonError::Runtime)?;
+    let log = Log::open(&kept.memory);
+    let left = Left { state: log.state(), entries: log.entries() };
+    let limits = Limits { max_wait: options.max_wait, policy: options.policy };
+    let coordinator = Coordinator::start(limits, Box::new(LockLog(log)), &left).map_err(DaemonError::Runtime)?;
     let asked = Arc::clone(&kept.stale);
     let resources = fuse::Resources {
         device: &kept.device,
@@ -174,10 +197,17 @@ fn report_ready(kept: &Kept) {
 fn beat(live: &Arc<Live>) -> Result<(), DaemonError> {
     let live = Arc::clone(live);
     let beating = move || {
+        // Long after the last request that the kernel sends again.
+        let mut beats_until_forgotten = FORGET_AFTER.as_millis() / HEARTBEAT.as_millis();
         loop {
             live.coordinator.touch();
             live.fuse.touch();
             live.kept.memory.word(Word::Heartbeat).fetch_add(1, Relaxed);
+            if beats_until_forgotten == 1 {
+                live.coordinator.forget_left();
+                live.fuse.forget_left();
+            }
+            beats_until_forgotten = beats_until_forgotten.saturating_sub(1);
             std::thread::sleep(HEARTBEAT);
         }
     };

@@ -211,8 +211,12 @@ pub fn fork_away(work: impl FnOnce()) -> io::Result<()> {
         unsafe { libc::_exit(0) }
     }
     let child = Pid::from_raw(child).ok_or(io::ErrorKind::InvalidInput)?;
-    while rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()) == Err(rustix::io::Errno::INTR) {}
-    Ok(())
+    loop {
+        match rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()) {
+            Err(rustix::io::Errno::INTR) => (),
+            _ => return Ok(()),
+        }
+    }
 }
 
 /// This program's own file, even if its name leads to another one by now.

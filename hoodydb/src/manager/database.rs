@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::{Conflict, FileId, Handle, Holder, LockKind, LockOwner, LockTable, Origin, Pid};
 use crate::sqlite::lock_bytes::wal_index;
 use crate::sqlite::{Domains, LockBytes};
@@ -16,7 +18,7 @@ use super::writer_watch::WriterWatch;
 use super::{Activity, Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
 
 /// Which of a database's two lock files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Side {
     /// The database file: transactions in rollback mode, connections in WAL mode.
     Main,
@@ -25,14 +27,14 @@ pub(super) enum Side {
 }
 
 /// One copy of SQLite in one process, on one of the two lock files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Domain {
     pub(super) side: Side,
     pub(super) holder: Holder,
 }
 
 /// A transaction that was let in at its read start.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Active {
     /// It got a read lock that lasts; a mark that was only moved is no transaction.
     read: bool,
@@ -42,6 +44,7 @@ struct Active {
 /// Processes remembered per database; beyond, those without a transaction are forgotten.
 const MAX_PROCESSES: usize = 4_096;
 
+#[derive(Serialize, Deserialize)]
 pub(super) struct Database {
     pub(super) file: FileId,
     index_file: Option<FileId>,

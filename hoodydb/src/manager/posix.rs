@@ -2,13 +2,16 @@
 //!
 //! `F_SETLK` is answered at once, `F_SETLKW` waits without limit, `close()` of any descriptor drops all of the owner's locks.
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::{ByteRange, Conflict, FileId, Handle, Holder, LockKind, LockOwner, LockTable, Origin};
 
 use super::deadlock::Blocker;
 use super::{Context, Decision, Denial, LockCall, Ticket, Timestamp};
 
+#[derive(Serialize, Deserialize)]
 pub(super) struct PosixFile {
-    file: FileId,
+    pub(super) file: FileId,
     table: LockTable,
     waiting: Vec<(Ticket, LockCall, Timestamp)>,
 }
@@ -28,6 +31,10 @@ impl PosixFile {
 
     pub(super) fn records_of(&self, owner: LockOwner) -> usize {
         self.table.of(Holder::posix(owner)).len()
+    }
+
+    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
+        self.waiting.iter().map(|(ticket, ..)| *ticket)
     }
 
     pub(super) fn test(&self, owner: LockOwner, range: ByteRange, kind: LockKind) -> Option<Conflict> {

@@ -3,7 +3,11 @@
 //!
 //! Each property names the promise of docs/SEMANTICS.md that it proves. A failure prints the seed.
 
+mod chaos;
 mod client;
+mod heirs;
+mod random;
+mod survival;
 mod world;
 
 use client::{Pattern, Plan};
