@@ -168,6 +168,7 @@ impl LockManager {
 
     fn set(&mut self, now: Timestamp, ticket: Ticket, call: LockCall, group: Group, out: &mut Vec<Decision>) {
         self.graph.arriving = group;
+        self.forget_lost_index(call.file);
         if call.kind.is_some() {
             self.recognise(&call);
         } else if !self.files.contains_key(&call.file) {
@@ -280,6 +281,15 @@ impl LockManager {
         self.timers.retain(|(_, of)| *of != file);
     }
 
+    /// A database that got a new index was forgotten with that one: its old index, still open, is a file like any other.
+    fn forget_lost_index(&mut self, file: FileId) {
+        if let Some(Slot::IndexOf(main)) = self.files.get(&file)
+            && !self.is_database(*main)
+        {
+            self.files.remove(&file);
+        }
+    }
+
     /// Runs `change` on the slot that a file's locks live in, then keeps the timer and the record count right.
     fn on_file(
         &mut self,
@@ -294,6 +304,9 @@ impl LockManager {
             None => return,
         };
         let Some(slot) = self.files.get_mut(&home) else { return };
+        if side == Side::Index && !matches!(slot, Slot::Database(_)) {
+            return;
+        }
         let mut context = Context {
             now,
             config: &self.config,
@@ -373,6 +386,11 @@ impl LockManager {
             records: self.records as u64,
             waiters: self.graph.len() as u64,
         }
+    }
+
+    /// The tickets that have no answer yet.
+    pub fn waiting(&self) -> impl Iterator<Item = Ticket> + '_ {
+        self.graph.tickets()
     }
 
     /// The database and process of every transaction that runs now; idle WAL connections are none.

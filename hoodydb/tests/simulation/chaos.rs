@@ -16,6 +16,8 @@ const DATABASES: [(FileId, FileId); 2] = [
     (FileId { dev: 1, ino: 10 }, FileId { dev: 1, ino: 11 }),
     (FileId { dev: 1, ino: 20 }, FileId { dev: 1, ino: 21 }),
 ];
+/// The WAL index of the first database, deleted and made anew while others have the old one open.
+const SECOND_INDEX: FileId = FileId { dev: 1, ino: 12 };
 const PLAIN: [FileId; 2] = [FileId { dev: 1, ino: 30 }, FileId { dev: 1, ino: 31 }];
 const POLICIES: [Policy; 4] = [Policy::Turn, Policy::Turn, Policy::Serial, Policy::Posix];
 
@@ -133,6 +135,7 @@ impl<'a> Chaos<'a> {
             };
             *self.seen.decisions.entry(name).or_default() += 1;
         }
+        assert!(self.managers.original().waiting().eq(self.waiting.keys().copied()), "a ticket was forgotten");
     }
 
     fn event(&mut self) -> Event {
@@ -169,7 +172,8 @@ impl<'a> Chaos<'a> {
             51..=55 => Event::Admit(true),
             56 => Event::RefuseAll,
             57 => Event::WalIndex { index, database },
-            58 => Event::Tick,
+            58 => Event::WalIndex { index: SECOND_INDEX, database: DATABASES[0].0 },
+            59 => Event::Tick,
             _ => self.call(file, owner, handle),
         }
     }
@@ -179,7 +183,8 @@ impl<'a> Chaos<'a> {
         match self.random.below(8) {
             0 => self.random.pick(&PLAIN),
             1..=4 => database,
-            _ => index,
+            5..=6 => index,
+            _ => SECOND_INDEX,
         }
     }
 
@@ -225,8 +230,8 @@ impl<'a> Chaos<'a> {
         let plain = (start, 1 + self.random.below(3), self.random.pick(&[None, Some(Read), Some(Write), Some(Write)]));
         let (start, length, kind) = match () {
             () if DATABASES.iter().any(|(main, _)| *main == file) => self.random.pick(&on_main),
-            () if DATABASES.iter().any(|(_, index)| *index == file) => self.random.pick(&on_index),
-            () => plain,
+            () if PLAIN.contains(&file) => plain,
+            () => self.random.pick(&on_index),
         };
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
