@@ -42,7 +42,7 @@ pub struct Chaos<'a> {
 }
 
 /// The name of an event's kind. A new kind does not compile until it is named here, and does not pass until it is told.
-fn kind_of(event: &Event) -> &'static str {
+pub fn kind_of(event: &Event) -> &'static str {
     match event {
         Event::Set(..) => "Set",
         Event::Opened { .. } => "Opened",
@@ -90,12 +90,22 @@ impl<'a> Chaos<'a> {
         chaos
     }
 
-    pub fn run(mut self, events: u32) {
+    /// The saved state after so many events.
+    pub fn state_after(mut self, events: u32) -> Vec<u8> {
+        self.go_on(events);
+        self.managers.original().save()
+    }
+
+    fn go_on(&mut self, events: u32) {
         for _ in 0..events {
             self.advance();
             let event = self.event();
             self.tell(event);
         }
+    }
+
+    pub fn run(mut self, events: u32) {
+        self.go_on(events);
         let handovers = self.managers.finish(Timestamp(self.now));
         self.seen.handovers.successions += handovers.successions;
         self.seen.handovers.replays += handovers.replays;

@@ -3,6 +3,7 @@
 //!
 //! Each property names the promise of docs/SEMANTICS.md that it proves. A failure prints the seed.
 
+mod bytes;
 mod chaos;
 mod client;
 mod heirs;
