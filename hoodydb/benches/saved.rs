@@ -35,15 +35,14 @@ fn set(ticket: u64, file: FileId, owner: u64, bytes: (u64, u64), kind: Option<Lo
 /// 100 databases in WAL mode, each with connections that hold SHARED and DMS.
 fn with_records(records: u64) -> LockManager {
     let mut manager = LockManager::new(Config::default());
-    let (mut out, mut ticket) = (Vec::new(), 0);
+    let mut out = Vec::new();
     for connection in 0..records / 2 {
         let database = connection % 100;
         let (main, index) = (file(database * 2), file(database * 2 + 1));
-        let mut tell = |event| manager.handle(Timestamp(UPTIME_NS + ticket), event, &mut out);
+        let mut tell = |event| manager.handle(Timestamp(UPTIME_NS + connection), event, &mut out);
         tell(Event::WalIndex { index, database: main });
-        ticket += 1;
-        tell(set(ticket, main, connection, (0x4000_0002, 0x4000_0200), Some(LockKind::Read)));
-        tell(set(ticket, index, connection, (128, 129), Some(LockKind::Read)));
+        tell(set(connection, main, connection, (0x4000_0002, 0x4000_0200), Some(LockKind::Read)));
+        tell(set(connection, index, connection, (128, 129), Some(LockKind::Read)));
         out.clear();
     }
     assert_eq!(manager.view(Timestamp(UPTIME_NS)).records, records);
