@@ -388,9 +388,9 @@ impl LockManager {
         }
     }
 
-    /// The tickets that have no answer yet.
-    pub fn waiting(&self) -> impl Iterator<Item = Ticket> + '_ {
-        self.graph.tickets()
+    /// Every call that has no answer yet, and when it came: what a successor must answer.
+    pub fn waiting(&self) -> impl Iterator<Item = (Ticket, LockCall, Timestamp)> + '_ {
+        self.files.values().flat_map(Slot::waiting)
     }
 
     /// The database and process of every transaction that runs now; idle WAL connections are none.
@@ -427,10 +427,12 @@ impl Slot {
         }
     }
 
-    fn tickets(&self) -> Vec<Ticket> {
+    fn waiting(&self) -> Vec<(Ticket, LockCall, Timestamp)> {
         match self {
-            Slot::Plain(plain) => plain.tickets().collect(),
-            Slot::Database(database) => database.waiting.iter().map(|waiter| waiter.ticket).collect(),
+            Slot::Plain(plain) => plain.waiting.clone(),
+            Slot::Database(database) => {
+                database.waiting.iter().map(|waiter| (waiter.ticket, waiter.call, waiter.arrived)).collect()
+            }
             Slot::IndexOf(_) => Vec::new(),
         }
     }

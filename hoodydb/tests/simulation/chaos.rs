@@ -1,7 +1,7 @@
 //! Events without a plan: every kind of call on databases and other files, by processes and threads that share handles,
 //! with limits so small that each is reached. Only what a kernel could never send is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hoodydb::lock::{ByteRange, FileId, Handle, LockKind, LockOwner, Pid, Tid};
 use hoodydb::manager::{Activity, Config, Decision, Event, Group, LockCall, Policy, Ticket, Timestamp};
@@ -145,7 +145,8 @@ impl<'a> Chaos<'a> {
             };
             *self.seen.decisions.entry(name).or_default() += 1;
         }
-        assert!(self.managers.original().waiting().eq(self.waiting.keys().copied()), "a ticket was forgotten");
+        let waiting: BTreeSet<Ticket> = self.managers.original().waiting().map(|(ticket, ..)| ticket).collect();
+        assert!(waiting.iter().eq(self.waiting.keys()), "a ticket was forgotten");
     }
 
     fn event(&mut self) -> Event {
