@@ -169,6 +169,7 @@ impl LockManager {
 
     fn set(&mut self, now: Timestamp, ticket: Ticket, call: LockCall, group: Group, out: &mut Vec<Decision>) {
         self.graph.arriving = group;
+        self.forget_lost_index(call.file);
         if call.kind.is_some() {
             self.recognise(&call);
         } else if !self.files.contains_key(&call.file) {
@@ -281,6 +282,15 @@ impl LockManager {
         self.timers.retain(|(_, of)| *of != file);
     }
 
+    /// A database that got a new index was forgotten with that one: its old index, still open, is a file like any other.
+    fn forget_lost_index(&mut self, file: FileId) {
+        if let Some(Slot::IndexOf(main)) = self.files.get(&file)
+            && !self.is_database(*main)
+        {
+            self.files.remove(&file);
+        }
+    }
+
     /// Runs `change` on the slot that a file's locks live in, then keeps the timer and the record count right.
     fn on_file(
         &mut self,
@@ -295,6 +305,9 @@ impl LockManager {
             None => return,
         };
         let Some(slot) = self.files.get_mut(&home) else { return };
+        if side == Side::Index && !matches!(slot, Slot::Database(_)) {
+            return;
+        }
         let mut context = Context {
             now,
             config: &self.config,
@@ -381,6 +394,11 @@ impl LockManager {
         }
     }
 
+    /// Every call that has no answer yet, and when it came: what a successor must answer.
+    pub fn waiting(&self) -> impl Iterator<Item = (Ticket, LockCall, Timestamp)> + '_ {
+        self.files.values().flat_map(Slot::waiting)
+    }
+
     /// The database and process of every transaction that runs now; idle WAL connections are none.
     pub fn running_transactions(&self) -> Vec<(FileId, Pid)> {
         let mut running = Vec::new();
@@ -415,10 +433,12 @@ impl Slot {
         }
     }
 
-    fn tickets(&self) -> Vec<Ticket> {
+    fn waiting(&self) -> Vec<(Ticket, LockCall, Timestamp)> {
         match self {
-            Slot::Plain(plain) => plain.tickets().collect(),
-            Slot::Database(database) => database.waiting.iter().map(|waiter| waiter.ticket).collect(),
+            Slot::Plain(plain) => plain.waiting.clone(),
+            Slot::Database(database) => {
+                database.waiting.iter().map(|waiter| (waiter.ticket, waiter.call, waiter.arrived)).collect()
+            }
             Slot::IndexOf(_) => Vec::new(),
         }
     }

@@ -13,7 +13,7 @@ use super::{Context, Decision, Denial, LockCall, Ticket, Timestamp};
 pub(super) struct PosixFile {
     pub(super) file: FileId,
     table: LockTable,
-    waiting: Vec<(Ticket, LockCall, Timestamp)>,
+    pub(super) waiting: Vec<(Ticket, LockCall, Timestamp)>,
 }
 
 impl PosixFile {
@@ -31,10 +31,6 @@ impl PosixFile {
 
     pub(super) fn records_of(&self, owner: LockOwner) -> usize {
         self.table.of(Holder::posix(owner)).len()
-    }
-
-    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
-        self.waiting.iter().map(|(ticket, ..)| *ticket)
     }
 
     pub(super) fn test(&self, owner: LockOwner, range: ByteRange, kind: LockKind) -> Option<Conflict> {

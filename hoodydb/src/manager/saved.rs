@@ -2,7 +2,8 @@
 //!
 //! The caller writes every event with its time to a log before it hands it to the manager, and now and then
 //! [`LockManager::save`]s a checkpoint. A successor [`LockManager::restore`]s the checkpoint and hands the events since to
-//! the manager again: the same state and the same events make the same decisions, to the last bit.
+//! the manager again: the same state and the same events make the same decisions, to the last bit. Whom it then owes an
+//! answer, [`LockManager::waiting`] tells.
 //!
 //! ```text
 //!   save     ---- checkpoint ----------------> restore
@@ -153,7 +154,7 @@ impl LockManager {
         let mut waiting = 0;
         for (file, slot) in &self.files {
             holds(slot.is_of(*file), "a file's state is another file's")?;
-            for ticket in slot.tickets() {
+            for (ticket, ..) in slot.waiting() {
                 waiting += 1;
                 holds(self.graph.file_of(ticket) == Some(*file), "a waiter is not known to wait")?;
             }

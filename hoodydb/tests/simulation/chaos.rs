@@ -1,7 +1,7 @@
 //! Events without a plan: every kind of call on databases and other files, by processes and threads that share handles,
 //! with limits so small that each is reached. Only what a kernel could never send is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hoodydb::lock::{ByteRange, FileId, Handle, LockKind, LockOwner, Pid, Tid};
 use hoodydb::manager::{Activity, Config, Decision, Event, Group, LockCall, Policy, Ticket, Timestamp};
@@ -16,6 +16,8 @@ const DATABASES: [(FileId, FileId); 2] = [
     (FileId { dev: 1, ino: 10 }, FileId { dev: 1, ino: 11 }),
     (FileId { dev: 1, ino: 20 }, FileId { dev: 1, ino: 21 }),
 ];
+/// The WAL index of the first database, deleted and made anew while others have the old one open.
+const SECOND_INDEX: FileId = FileId { dev: 1, ino: 12 };
 const PLAIN: [FileId; 2] = [FileId { dev: 1, ino: 30 }, FileId { dev: 1, ino: 31 }];
 const POLICIES: [Policy; 4] = [Policy::Turn, Policy::Turn, Policy::Serial, Policy::Posix];
 
@@ -40,7 +42,7 @@ pub struct Chaos<'a> {
 }
 
 /// The name of an event's kind. A new kind does not compile until it is named here, and does not pass until it is told.
-fn kind_of(event: &Event) -> &'static str {
+pub fn kind_of(event: &Event) -> &'static str {
     match event {
         Event::Set(..) => "Set",
         Event::Opened { .. } => "Opened",
@@ -88,12 +90,22 @@ impl<'a> Chaos<'a> {
         chaos
     }
 
-    pub fn run(mut self, events: u32) {
+    /// The saved state after so many events.
+    pub fn state_after(mut self, events: u32) -> Vec<u8> {
+        self.go_on(events);
+        self.managers.original().save()
+    }
+
+    fn go_on(&mut self, events: u32) {
         for _ in 0..events {
             self.advance();
             let event = self.event();
             self.tell(event);
         }
+    }
+
+    pub fn run(mut self, events: u32) {
+        self.go_on(events);
         let handovers = self.managers.finish(Timestamp(self.now));
         self.seen.handovers.successions += handovers.successions;
         self.seen.handovers.replays += handovers.replays;
@@ -133,6 +145,8 @@ impl<'a> Chaos<'a> {
             };
             *self.seen.decisions.entry(name).or_default() += 1;
         }
+        let waiting: BTreeSet<Ticket> = self.managers.original().waiting().map(|(ticket, ..)| ticket).collect();
+        assert!(waiting.iter().eq(self.waiting.keys()), "a ticket was forgotten");
     }
 
     fn event(&mut self) -> Event {
@@ -169,7 +183,8 @@ impl<'a> Chaos<'a> {
             51..=55 => Event::Admit(true),
             56 => Event::RefuseAll,
             57 => Event::WalIndex { index, database },
-            58 => Event::Tick,
+            58 => Event::WalIndex { index: SECOND_INDEX, database: DATABASES[0].0 },
+            59 => Event::Tick,
             _ => self.call(file, owner, handle),
         }
     }
@@ -179,7 +194,8 @@ impl<'a> Chaos<'a> {
         match self.random.below(8) {
             0 => self.random.pick(&PLAIN),
             1..=4 => database,
-            _ => index,
+            5..=6 => index,
+            _ => SECOND_INDEX,
         }
     }
 
@@ -225,8 +241,8 @@ impl<'a> Chaos<'a> {
         let plain = (start, 1 + self.random.below(3), self.random.pick(&[None, Some(Read), Some(Write), Some(Write)]));
         let (start, length, kind) = match () {
             () if DATABASES.iter().any(|(main, _)| *main == file) => self.random.pick(&on_main),
-            () if DATABASES.iter().any(|(_, index)| *index == file) => self.random.pick(&on_index),
-            () => plain,
+            () if PLAIN.contains(&file) => plain,
+            () => self.random.pick(&on_index),
         };
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
