@@ -4,9 +4,9 @@
 
 mod completions;
 mod duration;
+pub mod exit;
 #[cfg(feature = "fault-points")]
 mod fault;
-pub mod exit;
 mod locks;
 mod man;
 mod markdown;

@@ -95,7 +95,11 @@ pub fn run(options: Options, log: Option<PathBuf>, on_live: impl FnOnce()) -> Re
 ///
 /// # Errors
 /// If what was left is of another version, or damaged.
-pub fn resume(memory: RawFd, previous: Option<RawFd>, start_log: impl FnOnce(Option<&std::path::Path>)) -> Result<(), DaemonError> {
+pub fn resume(
+    memory: RawFd,
+    previous: Option<RawFd>,
+    start_log: impl FnOnce(Option<&std::path::Path>),
+) -> Result<(), DaemonError> {
     let kept = Kept::find(memory, previous)?;
     start_log(kept.log.as_deref());
     if let Err(error) = kept.backing.record(&kept.options.mountpoint, Some(kept.mount_device()), kept.stale.devices()) {
@@ -113,7 +117,8 @@ pub fn resume(memory: RawFd, previous: Option<RawFd>, start_log: impl FnOnce(Opt
 /// If the memory is of another version, or damaged.
 pub fn can_resume(memory: &std::path::Path) -> Result<&'static str, DaemonError> {
     let wrong = |error: String| DaemonError::Resume(error);
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(memory).map_err(|error| wrong(error.to_string()))?;
+    let file =
+        std::fs::OpenOptions::new().read(true).write(true).open(memory).map_err(|error| wrong(error.to_string()))?;
     let memory = Memory::open(file.into()).map_err(|error| wrong(error.to_string()))?;
     kept::check(&memory).map_err(|error| wrong(error.to_string()))?;
     if let Some(state) = memory.saved_locks() {
@@ -125,6 +130,7 @@ pub fn can_resume(memory: &std::path::Path) -> Result<&'static str, DaemonError>
 /// The keeper's life.
 fn keep(kept: Kept, on_trial: bool, on_live: impl FnOnce()) -> Result<(), DaemonError> {
     let kept = Arc::new(kept);
+    process::ask_to_be_spared(process::KEEPER_SCORE);
     let own = own_descriptors(&kept).map_err(DaemonError::Runtime)?;
     let mut on_live = Some(on_live);
     let mut is_trial = on_trial;
@@ -247,7 +253,8 @@ fn prepare(mut options: Options, log: Option<PathBuf>) -> Result<Kept, DaemonErr
     // From here on a failure must take the mount away again.
     let live = (|| {
         let mount = mounts::mounted_at(&options.mountpoint).ok().flatten();
-        let number = mount.ok_or_else(|| DaemonError::Runtime(std::io::Error::other("the mount is gone again")))?.device;
+        let number =
+            mount.ok_or_else(|| DaemonError::Runtime(std::io::Error::other("the mount is gone again")))?.device;
         stale.forget_device(number);
         // Without the device's number the next daemon could not find who still has files open through this mount.
         backing.record(&options.mountpoint, Some(number), stale.devices())?;

@@ -6,22 +6,24 @@
 #[cfg(feature = "fault-points")]
 mod armed {
     use std::sync::OnceLock;
+    use std::sync::atomic::AtomicU64;
     use std::sync::atomic::Ordering::SeqCst;
 
-    use crate::handover::{Memory, Word};
+    static DIES_NOW: OnceLock<Box<dyn Fn() -> bool + Send + Sync>> = OnceLock::new();
 
-    static MEMORY: OnceLock<Memory> = OnceLock::new();
+    /// From now on `dies_now` is asked at each point.
+    pub fn ask(dies_now: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = DIES_NOW.set(Box::new(dies_now));
+    }
 
-    /// From now on points are counted in this memory.
-    pub fn count_in(memory: &Memory) {
-        let _ = MEMORY.set(memory.share());
+    /// Counts down; true at the last one.
+    pub fn count_down(left: &AtomicU64) -> bool {
+        left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) == Ok(1)
     }
 
     /// Passes one point.
     pub fn point() {
-        let Some(left) = MEMORY.get().map(|memory| memory.word(Word::CrashAt)) else { return };
-        let passed = left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
-        if passed == Ok(1) {
+        if DIES_NOW.get().is_some_and(|dies_now| dies_now()) {
             // SAFETY: the two calls take no memory; the process ends here, as by anybody's kill -9.
             unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
         }
@@ -29,13 +31,9 @@ mod armed {
 }
 
 #[cfg(feature = "fault-points")]
-pub use armed::{count_in, point};
+pub use armed::{ask, count_down, point};
 
 /// Nothing: this build has no fault points.
 #[cfg(not(feature = "fault-points"))]
 #[inline(always)]
 pub fn point() {}
-
-/// Nothing: this build has no fault points.
-#[cfg(not(feature = "fault-points"))]
-pub fn count_in(_memory: &crate::handover::Memory) {}

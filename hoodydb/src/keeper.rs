@@ -43,10 +43,12 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// So many workers are tried before a program is given up that never served.
 const TRIAL_STARTS: u32 = 3;
 
-/// So many deaths within [`CRASH_WINDOW`], and the next worker waits [`CRASH_PAUSE`].
+/// So many deaths within [`CRASH_WINDOW`] are told loudly; after a worker of [`SHORT_LIFE`] the next one then waits
+/// [`CRASH_PAUSE`].
 const CRASHES_TOLERATED: usize = 10;
 const CRASH_WINDOW: Duration = Duration::from_secs(60);
 const CRASH_PAUSE: Duration = Duration::from_secs(1);
+const SHORT_LIFE: Duration = Duration::from_millis(50);
 
 /// What the worker's exit code says to the keeper; any other death has the next worker started.
 pub mod exit_code {
@@ -124,6 +126,7 @@ pub fn keep(
                 continue;
             }
         };
+        let started = Instant::now();
         memory.word(Word::WorkerPid).store(child.pid().into(), Relaxed);
         let end = watch(tools, &child, generation, || {
             is_trial = false;
@@ -160,10 +163,7 @@ pub fn keep(
         memory.word(Word::Restarts).fetch_add(1, Relaxed);
         memory.set_reason(&reason);
         tracing::warn!(worker = child.pid(), reason, "the worker is gone: the next one takes over");
-        if crashes.count() {
-            tracing::error!(
-                "{CRASHES_TOLERATED} workers died within a minute, the last one because {reason}: trying again each second"
-            );
+        if crashes.count(started.elapsed()) {
             std::thread::sleep(CRASH_PAUSE);
         }
     }
@@ -240,16 +240,26 @@ pub fn now_ns() -> u64 {
 #[derive(Debug, Default)]
 struct Crashes {
     times: VecDeque<Instant>,
+    last_told: Option<Instant>,
 }
 
 impl Crashes {
-    /// Counts one; says whether they are too many.
-    fn count(&mut self) -> bool {
+    /// Counts a worker that died after `life`, and says loudly if they are many. True: the next one is to wait, since this one
+    /// died before it did anything; workers that serve between their deaths are replaced at once, however often.
+    fn count(&mut self, life: Duration) -> bool {
         let now = Instant::now();
         self.times.push_back(now);
         while self.times.front().is_some_and(|first| now.duration_since(*first) > CRASH_WINDOW) {
             self.times.pop_front();
         }
-        self.times.len() > CRASHES_TOLERATED
+        let many = self.times.len() >= CRASHES_TOLERATED;
+        if many && self.last_told.is_none_or(|told| now.duration_since(told) > CRASH_WINDOW) {
+            self.last_told = Some(now);
+            tracing::error!(
+                deaths = self.times.len(),
+                "workers die again and again: {CRASHES_TOLERATED} within a minute. Each is replaced; the log tells why they die"
+            );
+        }
+        many && life < SHORT_LIFE
     }
 }

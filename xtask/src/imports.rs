@@ -59,13 +59,28 @@ const RULES: &[Rule] = &[
     Rule { room: "model", may: &["manager"], never: &["std::io"] },
     Rule { room: "render", may: &["model", "manager"], never: &["std::io"] },
     Rule { room: "coordinator", may: &["lock", "sqlite", "manager"], never: &[] },
-    Rule { room: "fuse", may: &["lock", "manager", "coordinator"], never: &[] },
+    Rule { room: "fault", may: &[], never: &[] },
+    Rule { room: "handover", may: &["fault"], never: &[] },
+    Rule { room: "keeper", may: &["handover"], never: &["tokio"] },
+    Rule { room: "fuse", may: &["lock", "manager", "coordinator", "handover", "fault"], never: &[] },
     Rule { room: "process", may: &["model"], never: &[] },
     Rule { room: "telemetry", may: &[], never: &[] },
     Rule { room: "control", may: &["model", "manager", "process"], never: &[] },
     Rule {
         room: "daemon",
-        may: &["lock", "manager", "coordinator", "fuse", "control", "process", "model", "telemetry"],
+        may: &[
+            "lock",
+            "manager",
+            "coordinator",
+            "fuse",
+            "control",
+            "process",
+            "model",
+            "telemetry",
+            "handover",
+            "keeper",
+            "fault",
+        ],
         never: &[],
     },
     Rule {
@@ -80,8 +95,15 @@ const RULES: &[Rule] = &[
 const PURE: &[&str] = &["lock", "sqlite", "manager", "model", "render"];
 
 /// Crates that only one room may name.
-const SOLE: &[(&str, &str)] =
-    &[("fuser", "fuse"), ("comfy_table", "render"), ("postcard", "manager"), ("aya", "tracer"), ("axum", "http")];
+const SOLE: &[(&str, &str)] = &[
+    ("fuser", "fuse"),
+    ("comfy_table", "render"),
+    ("postcard", "manager"),
+    ("memmap2", "handover"),
+    ("nix", "keeper"),
+    ("aya", "tracer"),
+    ("axum", "http"),
+];
 
 /// An arrow that is not in the table.
 #[derive(Debug, PartialEq, Eq)]

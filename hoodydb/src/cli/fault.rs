@@ -9,13 +9,16 @@ use crate::control::{Answer, Command};
 
 /// Has the worker killed at a fault point
 #[derive(Debug, clap::Args)]
-#[command(hide = true, after_help = "\
+#[command(
+    hide = true,
+    after_help = "\
 Example:
   hoodydb fault arm 3
 
 Exit codes:
   0  done
-  1  it failed; the line on standard error says why")]
+  1  it failed; the line on standard error says why"
+)]
 pub(super) struct Args {
     #[command(subcommand)]
     action: Action,

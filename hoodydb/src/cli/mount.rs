@@ -146,7 +146,8 @@ fn run_background_child(args: Args) -> Result<()> {
     let options = options(args);
     let log = log_path(&options.mountpoint)?;
     let is_first = !log.exists();
-    let outcome = start_log(&options, &log).and_then(|()| daemon::run(options, Some(log.clone()), || say(&Word::Live)).map_err(failure));
+    let outcome = start_log(&options, &log)
+        .and_then(|()| daemon::run(options, Some(log.clone()), || say(&Word::Live)).map_err(failure));
     if let Err(error) = &outcome {
         if is_first {
             // Nothing was ever mounted there, and the reason is told below: no log is left behind.

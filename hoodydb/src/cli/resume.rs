@@ -11,13 +11,16 @@ use crate::{daemon, telemetry};
 
 /// Go on with a mount whose descriptors this process has
 #[derive(Debug, clap::Args)]
-#[command(hide = true, after_help = "\
+#[command(
+    hide = true,
+    after_help = "\
 Example:
   (started by hoodydb itself)
 
 Exit codes:
   0  the mount was unmounted; with --check: this program can go on with it
-  1  it failed; the line on standard error says why")]
+  1  it failed; the line on standard error says why"
+)]
 pub(super) struct Args {
     /// The descriptor of the shared memory
     #[arg(long, value_name = "FD", required_unless_present = "check")]

@@ -212,7 +212,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("hoodydb-backing-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         assert_eq!(holder_of(&dir).unwrap(), None);
-        let mut first = Backing::take(&dir).unwrap();
+        let first = Backing::take(&dir).unwrap();
         assert_eq!(first.predecessor(), None);
         first.record(Path::new("/a/long/mount/point"), Some(77), vec![3]).unwrap();
         first.record(Path::new("/m"), Some(77), vec![3]).unwrap();

@@ -65,7 +65,8 @@ impl Live {
     fn last_restart(&self) -> Option<Restart> {
         let memory = &self.kept.memory;
         let restarts = memory.word(Word::Restarts).load(Relaxed);
-        (restarts > 0).then(|| Restart { reason: memory.reason(), stall_us: memory.word(Word::StallNs).load(Relaxed) / 1000 })
+        (restarts > 0)
+            .then(|| Restart { reason: memory.reason(), stall_us: memory.word(Word::StallNs).load(Relaxed) / 1000 })
     }
 
     fn status(&self) -> MountStatus {

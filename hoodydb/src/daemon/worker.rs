@@ -111,6 +111,7 @@ pub(super) fn work(kept: &Arc<Kept>) -> u8 {
         tracing::error!(%panic, "the worker ends");
         std::process::abort();
     }));
+    process::ask_to_be_spared(process::WORKER_SCORE);
     match serve(kept) {
         Ok(()) => exit_code::UNMOUNTED,
         Err(error) => {
@@ -128,7 +129,11 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
         .build()
         .map_err(DaemonError::Runtime)?;
     let _guard = runtime.enter();
-    crate::fault::count_in(&kept.memory);
+    #[cfg(feature = "fault-points")]
+    {
+        let memory = kept.memory.share();
+        crate::fault::ask(move || crate::fault::count_down(memory.word(Word::CrashAt)));
+    }
     let (live, requests) = build(kept, runtime.handle())?;
     let live = Arc::new(live);
     watch_keeper(&live)?;
@@ -250,6 +255,7 @@ fn watch_keeper(live: &Arc<Live>) -> Result<(), DaemonError> {
 
 impl Live {
     fn is_keeper(&self, pid: rustix::process::Pid) -> bool {
-        u64::try_from(pid.as_raw_nonzero().get()).is_ok_and(|pid| pid == self.kept.memory.word(Word::KeeperPid).load(Relaxed))
+        u64::try_from(pid.as_raw_nonzero().get())
+            .is_ok_and(|pid| pid == self.kept.memory.word(Word::KeeperPid).load(Relaxed))
     }
 }

@@ -17,9 +17,9 @@ use rustix::io::Errno;
 
 use super::attributes::attributes;
 use super::handles::{Handles, OpenFile};
-use super::once::{AtWork, Once};
 use super::inodes::libc_mode::{S_IFMT, S_IFREG};
 use super::inodes::{Inodes, ROOT, file_id};
+use super::once::{AtWork, Once};
 use super::requests::{Operation, Requests};
 use super::root_rights::RootRights;
 use super::{Access, LockReply, mount};
@@ -272,14 +272,7 @@ impl Backing {
     }
 
     /// Keeps an opened file: its handle, its backing id, and what the coordinator must know of it.
-    fn finish_open(
-        &self,
-        node: u64,
-        name: &OsStr,
-        fd: OwnedFd,
-        flags: i32,
-        request: u64,
-    ) -> io::Result<Opened> {
+    fn finish_open(&self, node: u64, name: &OsStr, fd: OwnedFd, flags: i32, request: u64) -> io::Result<Opened> {
         let passthrough = self.passthrough.load(Relaxed);
         let register = || {
             let device = self.device.get().filter(|_| passthrough)?;

@@ -319,14 +319,16 @@ impl Filesystem for HoodyFs {
     ) {
         self.begin(Operation::MkNod, request, parent.0);
         let (name, caller) = (name.to_owned(), caller(request));
-        let work = move |backing: &Backing, once: &mut Once| backing.mknod((parent.0, &name), mode & !umask, caller, once);
+        let work =
+            move |backing: &Backing, once: &mut Once| backing.mknod((parent.0, &name), mode & !umask, caller, once);
         self.once_on_pool(self.once(request), reply, work, entry);
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         self.begin(Operation::MkDir, request, parent.0);
         let (name, caller) = (name.to_owned(), caller(request));
-        let work = move |backing: &Backing, once: &mut Once| backing.mkdir((parent.0, &name), mode & !umask, caller, once);
+        let work =
+            move |backing: &Backing, once: &mut Once| backing.mkdir((parent.0, &name), mode & !umask, caller, once);
         self.once_on_pool(self.once(request), reply, work, entry);
     }
 

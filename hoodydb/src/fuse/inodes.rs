@@ -167,7 +167,8 @@ impl Inodes {
     /// letting it go. Gives the backing ids that are to be closed.
     pub(super) fn let_go_of_unused(&self) -> Vec<u32> {
         let mut tables = self.tables();
-        let unused: Vec<u64> = tables.nodes.iter().filter(|(_, inode)| inode.opens == 0).map(|(node, _)| *node).collect();
+        let unused: Vec<u64> =
+            tables.nodes.iter().filter(|(_, inode)| inode.opens == 0).map(|(node, _)| *node).collect();
         let mut ids = Vec::new();
         for node in unused {
             if let Some(inode) = tables.nodes.get_mut(&node)
@@ -314,7 +315,11 @@ impl Inodes {
     ///
     /// # Errors
     /// ESTALE if the kernel has forgotten the inode.
-    pub(super) fn opened(&self, node: u64, register: impl FnOnce() -> Option<Option<u32>>) -> io::Result<(FileId, u32)> {
+    pub(super) fn opened(
+        &self,
+        node: u64,
+        register: impl FnOnce() -> Option<Option<u32>>,
+    ) -> io::Result<(FileId, u32)> {
         let mut tables = self.tables();
         let inode = tables.nodes.get_mut(&node).ok_or(Errno::STALE)?;
         inode.opens += 1;

@@ -104,7 +104,9 @@ impl Backing {
             Access::Unix => Mode::from_raw_mode(mode & 0o7777),
             Access::Shared => Mode::from_raw_mode(0o755),
         };
-        self.make(parent, name, caller, (Operation::MkDir, once), |directory| rustix::fs::mkdirat(directory, name, mode))
+        self.make(parent, name, caller, (Operation::MkDir, once), |directory| {
+            rustix::fs::mkdirat(directory, name, mode)
+        })
     }
 
     /// # Errors
@@ -123,7 +125,9 @@ impl Backing {
             _ => return Err(Errno::PERM.into()),
         };
         let bits = self.new_mode(mode);
-        self.make(parent, name, caller, (Operation::MkNod, once), |directory| rustix::fs::mknodat(directory, name, kind, bits, 0))
+        self.make(parent, name, caller, (Operation::MkNod, once), |directory| {
+            rustix::fs::mknodat(directory, name, kind, bits, 0)
+        })
     }
 
     pub(super) fn symlink(
@@ -133,7 +137,9 @@ impl Backing {
         caller: Caller,
         once: &mut Once,
     ) -> io::Result<FileAttr> {
-        self.make(parent, name, caller, (Operation::Symlink, once), |directory| rustix::fs::symlinkat(target, directory, name))
+        self.make(parent, name, caller, (Operation::Symlink, once), |directory| {
+            rustix::fs::symlinkat(target, directory, name)
+        })
     }
 
     pub(super) fn readlink(&self, node: u64) -> io::Result<Vec<u8>> {
@@ -187,13 +193,7 @@ impl Backing {
     ///
     /// # Errors
     /// EINVAL for RENAME_WHITEOUT, which only union file systems want; those of renameat2(2).
-    pub(super) fn rename(
-        &self,
-        from: (u64, &OsStr),
-        to: (u64, &OsStr),
-        flags: u32,
-        once: &mut Once,
-    ) -> io::Result<()> {
+    pub(super) fn rename(&self, from: (u64, &OsStr), to: (u64, &OsStr), flags: u32, once: &mut Once) -> io::Result<()> {
         self.check_name(from.0, from.1)?;
         self.check_name(to.0, to.1)?;
         let flags = RenameFlags::from_bits_retain(flags);

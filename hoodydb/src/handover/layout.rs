@@ -123,8 +123,19 @@ impl Layout {
         let log = region((limits.log_bytes / 8).checked_add(1)?.checked_mul(2)?.checked_add(1)?)?;
         let checkpoints = region((limits.checkpoint_bytes / 8).checked_add(1)?.checked_mul(2)?)?;
         let fits = next.checked_mul(8).is_some_and(|bytes| isize::try_from(bytes).is_ok());
-        let layout =
-            Self { limits, words: 16, counters: 64, blobs, redo, inodes, handles, operations, log, checkpoints, end: next };
+        let layout = Self {
+            limits,
+            words: 16,
+            counters: 64,
+            blobs,
+            redo,
+            inodes,
+            handles,
+            operations,
+            log,
+            checkpoints,
+            end: next,
+        };
         fits.then_some(layout)
     }
 }

@@ -119,6 +119,22 @@ pub fn watch(pid: u32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid_of(pid)?, PidfdFlags::empty())?)
 }
 
+/// Asks the kernel to end this process late when memory runs out (-1000 to 1000, lower is later; proc(5)). A value that somebody
+/// else chose stays.
+pub fn ask_to_be_spared(score: i32) {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let now = std::fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if now.is_some_and(|now| now == 0 || now == KEEPER_SCORE) && std::fs::write(FILE, score.to_string()).is_err() {
+        // A container without CAP_SYS_RESOURCE: then as the kernel likes.
+        tracing::debug!("oom_score_adj stays as it is");
+    }
+}
+
+/// The score of the keeper: without it a dead worker has no successor.
+pub const KEEPER_SCORE: i32 = -900;
+/// The score of the worker: it holds the memory, and can be replaced.
+pub const WORKER_SCORE: i32 = -500;
+
 /// The open descriptors of this process.
 ///
 /// # Errors
