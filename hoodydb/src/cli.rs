@@ -5,15 +5,19 @@
 mod completions;
 mod duration;
 pub mod exit;
+#[cfg(feature = "fault-points")]
+mod fault;
 mod locks;
 mod man;
 mod markdown;
 mod mount;
 mod policy;
+mod resume;
 
 mod status;
 mod target;
 mod umount;
+mod upgrade;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -50,12 +54,16 @@ pub struct Cli {
 enum Command {
     Mount(mount::Args),
     Umount(umount::Args),
+    Upgrade(upgrade::Args),
     Status(status::Args),
     Locks(locks::Args),
     Policy(policy::Args),
     Completions(completions::Args),
     Man(man::Args),
     Markdown(markdown::Args),
+    Resume(resume::Args),
+    #[cfg(feature = "fault-points")]
+    Fault(fault::Args),
 }
 
 impl Cli {
@@ -67,12 +75,16 @@ impl Cli {
         match self.command {
             Command::Mount(args) => mount::run(args),
             Command::Umount(args) => umount::run(&args),
+            Command::Upgrade(args) => upgrade::run(&args),
             Command::Status(args) => status::run(&args),
             Command::Locks(args) => locks::run(&args),
             Command::Policy(args) => policy::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Markdown(args) => markdown::run(&args),
+            Command::Resume(args) => resume::run(&args),
+            #[cfg(feature = "fault-points")]
+            Command::Fault(args) => fault::run(&args),
         }
     }
 }

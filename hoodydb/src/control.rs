@@ -62,6 +62,17 @@ pub enum Command {
     },
     /// How far an unmount is; starts nothing.
     UnmountProgress,
+    /// Go over to another program. Answered only if it is refused: else the worker is gone before it could.
+    Upgrade {
+        /// The program.
+        binary: PathBuf,
+    },
+    /// Arm a fault point (none: only ask); builds with fault points only.
+    #[cfg(feature = "fault-points")]
+    Fault {
+        /// The n-th from now.
+        arm: Option<u64>,
+    },
 }
 
 /// One answer.
@@ -86,6 +97,9 @@ pub enum Answer {
     Policy(PolicyAnswer),
     /// To [`Command::Unmount`] and [`Command::UnmountProgress`].
     Unmount(UnmountAnswer),
+    /// To [`Command::Fault`]: points left.
+    #[cfg(feature = "fault-points")]
+    Fault(u64),
     /// The question could not be answered: one line that says why.
     Error(String),
 }

@@ -9,8 +9,9 @@
 //! ```
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::time::Duration;
 
 use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid, Tid};
 use crate::manager::view::View;
@@ -19,9 +20,11 @@ use crate::manager::{Config, Decision, Denial, Event, Group, LockCall, LockManag
 mod activity;
 mod groups;
 mod reaper;
+mod record;
 mod signals;
 
 pub use crate::sqlite::family::{Member, side_file};
+pub use record::{Left, NoRecord, Record, RecordFull};
 
 /// Where the answer to one lock call goes.
 pub trait Reply: Send + 'static {
@@ -73,11 +76,18 @@ pub struct Coordinator<R: Reply> {
     state: Mutex<State<R>>,
     timer: Condvar,
     reaper: Condvar,
-    epoch: Instant,
+    /// Held for reading from before a decision until its replies are sent: whoever has it for writing knows that every decision
+    /// has reached the kernel.
+    sending: RwLock<()>,
+    /// The record wants the whole state.
+    due: AtomicBool,
 }
 
 struct State<R> {
     manager: LockManager,
+    record: Box<dyn Record>,
+    /// Answers of the process before this one, for requests that the kernel sends once more.
+    answered: HashMap<Ticket, Result<(), Denial>>,
     parked: HashMap<Ticket, Parked<R>>,
     decisions: Vec<Decision>,
     probes: Vec<(FileId, u64, Tid)>,
@@ -105,12 +115,21 @@ const MAX_GROUPS_CACHED: usize = 16_384;
 type Answers<R> = Vec<(R, Result<(), Denial>)>;
 
 impl<R: Reply> Coordinator<R> {
-    /// An empty lock state; starts the timer and reaper threads, which end with the last reference.
-    pub fn start(limits: Limits) -> std::io::Result<Arc<Self>> {
+    /// The lock state as a predecessor left it (empty if there was none); starts the timer and reaper threads, which end with
+    /// the last reference.
+    ///
+    /// # Errors
+    /// EAGAIN if there is no room for the threads; InvalidData if what was left is damaged or of another version.
+    pub fn start(limits: Limits, record: Box<dyn Record>, left: &Left) -> std::io::Result<Arc<Self>> {
         let max_wait_ns = u64::try_from(limits.max_wait.as_nanos()).unwrap_or(u64::MAX);
         let config = Config { max_wait_ns, policy: limits.policy, ..Config::default() };
+        let recovered = record::recover(config, left).map_err(|error| {
+            std::io::Error::new(std::io::ErrorKind::InvalidData, format!("the lock state cannot be rebuilt: {error}"))
+        })?;
         let state = State {
-            manager: LockManager::new(config),
+            manager: recovered.manager,
+            record,
+            answered: recovered.answered,
             parked: HashMap::new(),
             decisions: Vec::new(),
             probes: Vec::new(),
@@ -123,7 +142,9 @@ impl<R: Reply> Coordinator<R> {
             state: Mutex::new(state),
             timer: Condvar::new(),
             reaper: Condvar::new(),
-            epoch: Instant::now(),
+            sending: RwLock::new(()),
+            // The first thing kept is a whole state: a successor need not replay what this process has replayed.
+            due: AtomicBool::new(true),
         });
         let weak = Arc::downgrade(&this);
         std::thread::Builder::new().name("lock-timer".into()).spawn(move || Self::run_timer(&weak))?;
@@ -133,7 +154,47 @@ impl<R: Reply> Coordinator<R> {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        // Not since the start: a successor's time goes on where this one's ends.
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        Timestamp(u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).unwrap_or(0))
+    }
+
+    /// Begins a decision and its replies. Keeps the whole state first if it is time to.
+    fn begin(&self) -> RwLockReadGuard<'_, ()> {
+        loop {
+            let sending = self.sending.read().unwrap_or_else(PoisonError::into_inner);
+            if !self.due.load(Relaxed) {
+                return sending;
+            }
+            drop(sending);
+            self.checkpoint();
+        }
+    }
+
+    /// Keeps the whole state, at a moment at which no reply is on its way.
+    fn checkpoint(&self) {
+        let _quiet = self.sending.write().unwrap_or_else(PoisonError::into_inner);
+        if self.due.load(Relaxed) {
+            self.keep_state(&mut self.lock());
+        }
+    }
+
+    fn keep_state(&self, state: &mut State<R>) {
+        let bytes = state.manager.save();
+        if let Err(error) = state.record.checkpoint(&bytes) {
+            // Without a record a successor would grant what is held.
+            tracing::error!(%error, bytes = bytes.len(), "the daemon ends");
+            std::process::abort();
+        }
+        self.due.store(false, Relaxed);
+    }
+
+    /// Keeps the whole state, and decides nothing more: for a program that takes this one's place.
+    pub fn freeze_kept(&self) {
+        std::mem::forget(self.sending.write());
+        let mut state = self.lock();
+        self.keep_state(&mut state);
+        std::mem::forget(state);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R>> {
@@ -141,8 +202,16 @@ impl<R: Reply> Coordinator<R> {
     }
 
     /// `F_SETLK`, `F_SETLKW` and `F_UNLCK`. Answers now or later, exactly once.
+    ///
+    /// A request that the kernel sends once more, after the death of a process before this one, has the same ticket: it gets
+    /// the answer that was decided, or goes on waiting where it waited.
     pub fn set_lock(&self, ticket: Ticket, call: LockCall, reply: R) {
+        let _sending = self.begin();
         let mut state = self.lock();
+        if let Some(result) = state.answered.remove(&ticket) {
+            drop(state);
+            return Self::send(vec![(reply, result)]);
+        }
         let mut group = state.groups.get(&call.pid).copied();
         if group.is_none() && call.kind.is_some() {
             // Once per process; the file of /proc is read outside of the mutex.
@@ -157,32 +226,61 @@ impl<R: Reply> Coordinator<R> {
         }
         let since = self.now();
         state.parked.insert(ticket, Parked { reply, pid: call.pid, tid: call.tid, wait: call.wait, since });
-        self.handle(state, Event::Set(ticket, call, group.unwrap_or_default()));
+        if state.manager.waits(ticket) {
+            // Its place in the queue and its deadline are as they were.
+            self.wake(&mut state);
+            return;
+        }
+        self.handle(state, None, Event::Set(ticket, call, group.unwrap_or_default()));
+    }
+
+    /// Takes an event that is no lock call.
+    fn happened(&self, event: Event) {
+        let _sending = self.begin();
+        self.handle(self.lock(), None, event);
     }
 
     /// Takes one event, lets go of the mutex, and only then replies.
-    fn handle(&self, mut state: MutexGuard<'_, State<R>>, event: Event) {
-        let answers = self.decide(&mut state, event);
+    fn handle(&self, mut state: MutexGuard<'_, State<R>>, ticket: Option<Ticket>, event: Event) {
+        let answers = self.decide(&mut state, ticket, event);
         drop(state);
         Self::send(answers);
     }
 
-    fn decide(&self, state: &mut State<R>, event: Event) -> Answers<R> {
+    fn decide(&self, state: &mut State<R>, ticket: Option<Ticket>, event: Event) -> Answers<R> {
         let now = self.now();
+        let mut buffer = [0; record::ENTRY_MAX_BYTES];
+        if let Err(error) = state.record.append(record::entry(&mut buffer, now, ticket, &event)) {
+            tracing::error!(%error, "the daemon ends");
+            std::process::abort();
+        }
+        if state.record.is_due() {
+            self.due.store(true, Relaxed);
+        }
         let mut decisions = std::mem::take(&mut state.decisions);
         state.manager.handle(now, event, &mut decisions);
         let mut answers = Answers::with_capacity(decisions.len());
         for decision in decisions.drain(..) {
             match decision {
                 Decision::Answer(ticket, result) => {
-                    if let Some(parked) = state.parked.remove(&ticket) {
-                        answers.push((parked.reply, result));
+                    match state.parked.remove(&ticket) {
+                        Some(parked) => answers.push((parked.reply, result)),
+                        // A waiter of the process before this one, whose request has not come again yet.
+                        None => {
+                            state.answered.insert(ticket, result);
+                        }
                     }
                 }
                 Decision::Probe { database, turn, tid } => state.probes.push((database, turn, tid)),
             }
         }
         state.decisions = decisions;
+        self.wake(state);
+        answers
+    }
+
+    /// Wakes the threads that have something new to do.
+    fn wake(&self, state: &mut State<R>) {
         let next = state.manager.next_deadline();
         let sooner = next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed));
         if sooner || !state.probes.is_empty() {
@@ -192,7 +290,6 @@ impl<R: Reply> Coordinator<R> {
             state.reaper_idle = false;
             self.reaper.notify_one();
         }
-        answers
     }
 
     fn send(answers: Answers<R>) {
@@ -218,14 +315,15 @@ impl<R: Reply> Coordinator<R> {
                 drop(state);
                 for (database, turn, tid) in probes {
                     let activity = watch.look(turn, tid);
-                    this.handle(this.lock(), Event::Probed { database, turn, activity });
+                    this.happened(Event::Probed { database, turn, activity });
                 }
                 continue;
             }
             let now = this.now();
             let next = state.manager.next_deadline();
             if next.is_some_and(|next| next <= now) {
-                this.handle(state, Event::Tick);
+                drop(state);
+                this.happened(Event::Tick);
                 continue;
             }
             state.armed = Some(next.unwrap_or(now.plus(1_000_000_000)));
@@ -243,27 +341,49 @@ impl<R: Reply> Coordinator<R> {
 
     /// A handle was opened. `read_only` handles never write, so their read starts take no turn.
     pub fn opened(&self, file: FileId, handle: Handle, read_only: bool) {
-        self.handle(self.lock(), Event::Opened { file, handle, read_only });
+        self.happened(Event::Opened { file, handle, read_only });
     }
 
     /// `wal_index` (a file named `X-shm`) is the WAL index of `database` (the file `X` beside it).
     pub fn set_wal_index(&self, wal_index: FileId, database: FileId) {
-        self.handle(self.lock(), Event::WalIndex { index: wal_index, database });
+        self.happened(Event::WalIndex { index: wal_index, database });
     }
 
-    /// `close(2)` of one descriptor by `owner`: drops what POSIX, or SQLite's rules on a database, say it drops.
-    pub fn flush(&self, file: FileId, owner: LockOwner, handle: Handle) {
-        self.handle(self.lock(), Event::Flush { file, owner, handle });
+    /// `close(2)` of one descriptor by `owner`: drops what POSIX, or SQLite's rules on a database, say it drops. The same
+    /// request sent once more drops nothing again.
+    pub fn flush(&self, ticket: Ticket, file: FileId, owner: LockOwner, handle: Handle) {
+        let _sending = self.begin();
+        let mut state = self.lock();
+        if state.answered.remove(&ticket).is_none() {
+            self.handle(state, Some(ticket), Event::Flush { file, owner, handle });
+        }
     }
 
     /// The last descriptor of `handle` is gone.
     pub fn release(&self, file: FileId, handle: Handle) {
-        self.handle(self.lock(), Event::Release { file, handle });
+        self.happened(Event::Release { file, handle });
     }
 
     /// Sets the policy of one database, whether it is open or not; it is kept until the next call or the daemon's end.
     pub fn set_policy(&self, database: FileId, policy: Policy) {
-        self.handle(self.lock(), Event::SetPolicy(database, policy));
+        self.happened(Event::SetPolicy(database, policy));
+    }
+
+    /// Takes and lets go of the mutex: returns if it is not stuck.
+    pub fn touch(&self) {
+        drop(self.lock());
+    }
+
+    /// From now on nothing is decided any more: whoever asks waits for ever.
+    pub fn freeze(&self) {
+        std::mem::forget(self.lock());
+    }
+
+    /// Forgets the answers of the process before this one: by now the kernel has sent again every request that it had not
+    /// answered.
+    pub fn forget_left(&self) {
+        let left = std::mem::take(&mut self.lock().answered);
+        drop(left);
     }
 
     /// A consistent picture of all databases and counters.
@@ -274,12 +394,12 @@ impl<R: Reply> Coordinator<R> {
 
     /// Holds back every new read start from now on; running transactions go on.
     pub fn stop_admitting(&self) {
-        self.handle(self.lock(), Event::Admit(false));
+        self.happened(Event::Admit(false));
     }
 
     /// Takes [`Self::stop_admitting`] back.
     pub fn resume_admitting(&self) {
-        self.handle(self.lock(), Event::Admit(true));
+        self.happened(Event::Admit(true));
     }
 
     /// Transactions that run now: the databases and processes that hold a lock which a transaction holds (idle WAL
@@ -290,7 +410,7 @@ impl<R: Reply> Coordinator<R> {
 
     /// Refuses everything that still waits with `EAGAIN`: the last act before the daemon ends.
     pub fn refuse_waiters(&self) {
-        self.handle(self.lock(), Event::RefuseAll);
+        self.happened(Event::RefuseAll);
     }
 }
 

@@ -18,10 +18,13 @@ use fuser::{Session, SessionACL};
 use rustix::process::{Resource, Rlimit};
 
 use crate::coordinator::{Coordinator, Refusal, Reply};
+use crate::handover::{Memory, Word};
 use crate::lock::FileId;
 
+mod adopt;
 mod attributes;
 mod backing;
+mod buffers;
 mod contents;
 mod directory;
 mod filesystem;
@@ -29,6 +32,7 @@ mod handles;
 mod inodes;
 mod mount;
 mod names;
+mod once;
 mod requests;
 mod root_rights;
 mod xattr;
@@ -54,8 +58,6 @@ pub enum Access {
 pub struct MountOptions {
     /// Where.
     pub mountpoint: PathBuf,
-    /// The backing directory, opened by the caller (`O_DIRECTORY`).
-    pub data: OwnedFd,
     /// The name shown as the source in mountinfo.
     pub source: String,
     /// Whose rights count.
@@ -108,6 +110,8 @@ pub struct FuseMount {
     mountpoint: PathBuf,
     device: u64,
     backing: Arc<Backing>,
+    session: Mutex<Option<Session<HoodyFs>>>,
+    threads: usize,
     ended: Arc<Ended>,
 }
 
@@ -141,56 +145,113 @@ pub enum FuseError {
     },
 }
 
-impl FuseMount {
-    /// Mounts and starts to answer requests on threads of its own. `pool` runs what may sleep on the disk; `refuses` says
-    /// which files must not be opened (EBUSY), because a process still has their database open through a dead mount.
-    pub fn start(
-        options: MountOptions,
-        coordinator: Arc<Coordinator<LockReply>>,
-        pool: tokio::runtime::Handle,
-        refuses: Option<Box<dyn Fn(FileId) -> bool + Send + Sync>>,
-    ) -> Result<Self, FuseError> {
-        let failed = |source: io::Error| FuseError::Session { path: options.mountpoint.clone(), source };
-        let limit = raise_descriptor_limit();
-        let root = options.data.try_clone().map_err(failed)?;
-        let backing = Arc::new(Backing::new(root, options.access, coordinator, limit).map_err(failed)?);
-        if let Some(refuses) = refuses {
-            let _ = backing.refuse_open.set(refuses);
-        }
-        let device = mount::mount(&options)?;
-        let kept = device.try_clone();
-        let live = kept.and_then(|kept| {
-            let _ = backing.device.set(kept);
-            Self::serve(&options, device, &backing, pool)
-        });
-        match live {
-            Ok((device, ended)) => Ok(Self { mountpoint: options.mountpoint.clone(), device, backing, ended }),
-            Err(error) => {
-                let _ = mount::unmount(&options.mountpoint, true);
-                Err(failed(error))
-            }
+/// A fresh mount that nobody serves yet.
+#[derive(Debug)]
+pub struct Mounted {
+    /// /dev/fuse; the mount lives as long as a process has it open.
+    pub device: OwnedFd,
+    /// The kernel's first request.
+    pub init: Vec<u8>,
+}
+
+/// Mounts, and reads the kernel's first request.
+///
+/// # Errors
+/// Those of opening /dev/fuse and of mount(2).
+pub fn mount(options: &MountOptions) -> Result<Mounted, FuseError> {
+    let device = mount::mount(options)?;
+    match adopt::read_init(&device) {
+        Ok(init) => Ok(Mounted { device, init }),
+        Err(source) => {
+            let _ = mount::unmount(&options.mountpoint, true);
+            Err(FuseError::Session { path: options.mountpoint.clone(), source })
         }
     }
+}
 
-    fn serve(
-        options: &MountOptions,
-        device: OwnedFd,
-        backing: &Arc<Backing>,
-        pool: tokio::runtime::Handle,
-    ) -> io::Result<(u64, Arc<Ended>)> {
+/// What a session works with.
+pub struct Resources<'a> {
+    /// /dev/fuse, mounted.
+    pub device: &'a OwnedFd,
+    /// `st_dev` of the mount.
+    pub mount_device: u64,
+    /// The backing directory (`O_DIRECTORY`).
+    pub root: OwnedFd,
+    /// The tables that outlive this process.
+    pub memory: Memory,
+    /// Who decides on locks.
+    pub coordinator: Arc<Coordinator<LockReply>>,
+    /// Runs what may sleep on the disk.
+    pub pool: tokio::runtime::Handle,
+    /// Which files must not be opened (EBUSY), because a process still has their database open through a dead mount.
+    pub refuses: Box<dyn Fn(FileId) -> bool + Send + Sync>,
+}
+
+impl FuseMount {
+    /// Takes over a mount: the tables as the last worker left them, and a session on the device. Answers nothing yet.
+    ///
+    /// # Errors
+    /// If the session cannot be set up, or would answer INIT in another way than the first did.
+    pub fn start(options: MountOptions, mut resources: Resources<'_>) -> Result<Self, FuseError> {
+        let failed = |source: io::Error| FuseError::Session { path: options.mountpoint.clone(), source };
+        let (session, backing) = Self::adopt(&options, &mut resources).map_err(failed)?;
+        Ok(Self {
+            mountpoint: options.mountpoint.clone(),
+            device: resources.mount_device,
+            backing,
+            session: Mutex::new(Some(session)),
+            threads: options.threads.max(1),
+            ended: Arc::new(Ended::default()),
+        })
+    }
+
+    fn adopt(options: &MountOptions, resources: &mut Resources<'_>) -> io::Result<(Session<HoodyFs>, Arc<Backing>)> {
+        let limit = raise_descriptor_limit();
+        let refuses = std::mem::replace(&mut resources.refuses, Box::new(|_| false));
+        let Resources { device, memory, .. } = &*resources;
+        let backing = Arc::new(Backing::new(
+            resources.root.try_clone()?,
+            options.access,
+            Arc::clone(&resources.coordinator),
+            limit,
+            memory,
+        )?);
+        let _ = backing.device.set(device.try_clone()?);
+        let _ = backing.refuse_open.set(refuses);
         let filesystem = HoodyFs {
-            backing: backing.clone(),
-            pool,
-            stack_depth: stack_depth(&options.data)?,
+            backing: Arc::clone(&backing),
+            pool: resources.pool.clone(),
+            stack_depth: stack_depth(&resources.root)?,
             want_passthrough: options.passthrough,
         };
         let mut config = fuser::Config::default();
         config.n_threads = Some(options.threads.max(1));
         config.acl = SessionACL::All;
-        let session = Session::from_fd(filesystem, device, SessionACL::All, config)?;
-        backing.decide_passthrough(options, session.as_fd());
-        let ended = Arc::new(Ended::default());
-        let signal = ended.clone();
+        let adopt::Adopted { session, answer } = adopt::session(filesystem, device, &memory.init_request(), config)?;
+        let first_answer = memory.init_reply();
+        if first_answer.is_empty() {
+            adopt::answer_init(device.as_fd(), &answer)?;
+            memory.set_init_reply(&answer)?;
+        } else if first_answer != answer {
+            return Err(io::Error::other("this program would have the kernel do what the mount was not made for"));
+        }
+        backing.decide_passthrough(options, resources);
+        if backing.is_successor {
+            backing.clear_up(memory.fd());
+        }
+        Ok((session, backing))
+    }
+
+    /// Begins to answer, with the requests first that a dead worker had read and not answered.
+    ///
+    /// # Errors
+    /// EAGAIN if there is no room for the threads; EINVAL where the kernel cannot send requests again (before Linux 6.9).
+    pub fn run(&self) -> io::Result<()> {
+        let Some(session) = self.session.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        if self.backing.is_successor {
+            adopt::resend(session.as_fd())?;
+        }
+        let signal = Arc::clone(&self.ended);
         std::thread::Builder::new().name("fuse".into()).spawn(move || {
             if let Err(error) = session.run() {
                 tracing::error!(%error, "the FUSE session ended");
@@ -198,9 +259,21 @@ impl FuseMount {
             *signal.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
             signal.changed.notify_all();
         })?;
-        // The session answers now: this is its first request, and says under which device number the mount is seen.
-        let device = rustix::fs::stat(&options.mountpoint)?.st_dev;
-        Ok((device, ended))
+        let threads = self.threads;
+        std::thread::Builder::new().name("buffers".into()).spawn(move || buffers::keep_in_memory(threads))?;
+        Ok(())
+    }
+
+    /// Takes and lets go of every mutex of the hot paths: returns if none of them is stuck.
+    pub fn touch(&self) {
+        self.backing.inodes.counts();
+        self.backing.handles.len();
+    }
+
+    /// From now on nothing changes the tables: whoever wants to waits for ever.
+    pub fn freeze(&self) {
+        self.backing.inodes.freeze();
+        self.backing.handles.freeze();
     }
 
     /// Where it is mounted.
@@ -211,6 +284,12 @@ impl FuseMount {
     /// `st_dev` of the mount, as userspace sees it (`makedev`).
     pub fn device(&self) -> u64 {
         self.device
+    }
+
+    /// Forgets what was kept for requests that a process before this one had read: by now the kernel has sent them all again.
+    pub fn forget_left(&self) {
+        self.backing.at_work.forget_left();
+        self.backing.handles.forget_left();
     }
 
     /// Counts and sizes now.
@@ -265,15 +344,26 @@ impl FuseMount {
 }
 
 impl Backing {
-    fn decide_passthrough(&self, options: &MountOptions, device: impl AsFd) {
+    /// Decided once per mount: files that are open one way cannot be opened the other way too.
+    fn decide_passthrough(&self, options: &MountOptions, resources: &Resources<'_>) {
+        const YES: u64 = 1;
+        const NO: u64 = 2;
+        let decided = resources.memory.word(Word::Passthrough);
         let mut missing = self.passthrough_missing.lock().unwrap_or_else(PoisonError::into_inner);
-        let reason = match (&*missing, options.passthrough) {
+        let possible = match (&*missing, options.passthrough) {
+            _ if decided.load(Relaxed) == YES => Ok(()),
             (Some(reason), _) => Err(reason.clone()),
             (None, false) => Err("switched off by --no-passthrough".to_owned()),
-            (None, true) => mount::probe_passthrough(device, &options.data),
+            (None, true) => mount::probe_passthrough(resources.device, &resources.root),
         };
-        self.passthrough.store(reason.is_ok(), Relaxed);
-        *missing = reason.err();
+        let possible = if decided.load(Relaxed) == NO && possible.is_ok() {
+            Err("it was not possible when the mount was made".to_owned())
+        } else {
+            possible
+        };
+        decided.store(if possible.is_ok() { YES } else { NO }, Relaxed);
+        self.passthrough.store(possible.is_ok(), Relaxed);
+        *missing = possible.err();
     }
 }
 

@@ -13,261 +13,31 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::lock::{ByteRange, Conflict, FileId, Handle, LockKind, LockOwner, Pid, Tid};
-use crate::sqlite::{LockBytes, lock_bytes::wal_index};
+use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid};
+use crate::sqlite::lock_bytes::wal_index;
 
 mod budget;
+mod config;
 mod database;
 mod deadlock;
+mod event;
 mod history;
 mod posix;
 mod queue;
+pub mod saved;
 mod turn;
 pub mod view;
 mod writer_watch;
+
+pub use config::Config;
+pub use event::{Activity, Decision, Denial, Event, Group, LockCall, Policy, Ticket, Timestamp};
 
 use database::{Database, Side};
 use deadlock::WaitGraph;
 use posix::PosixFile;
 use view::{Counters, View};
 
-/// How the requests for one database are put in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    /// Writers take turns; readers pass (the default).
-    #[default]
-    Turn,
-    /// One transaction at a time, readers included.
-    Serial,
-    /// No queue: every conflict is answered at once, as on any POSIX file system.
-    Posix,
-}
-
-/// Nanoseconds on a monotonic clock of the caller's choice; only differences mean something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp(pub u64);
-
-impl Timestamp {
-    /// The time `ns` later.
-    pub const fn plus(self, ns: u64) -> Self {
-        Self(self.0.saturating_add(ns))
-    }
-
-    /// Nanoseconds from `earlier` to here, 0 if it is later.
-    pub const fn since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
-    }
-}
-
-/// One request that waits for its answer: the `unique` of the FUSE request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
-
-/// The container (control group) of a process, for limits; 0 where it is not known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Group(pub u64);
-
-/// What one lock call asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LockCall {
-    /// The file.
-    pub file: FileId,
-    /// The kernel's lock owner.
-    pub owner: LockOwner,
-    /// The open file description it came through.
-    pub handle: Handle,
-    /// The process (0 in unlocks).
-    pub pid: Pid,
-    /// The calling thread.
-    pub tid: Tid,
-    /// The bytes.
-    pub range: ByteRange,
-    /// Read or write; `None` unlocks.
-    pub kind: Option<LockKind>,
-    /// `F_SETLKW`: the caller is ready to wait without limit.
-    pub wait: bool,
-}
-
-/// What happens to the manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A lock or unlock call of a process in a container.
-    Set(Ticket, LockCall, Group),
-    /// A handle was opened.
-    Opened {
-        /// The file.
-        file: FileId,
-        /// Its handle.
-        handle: Handle,
-        /// Opened without write access: its read starts take no turn.
-        read_only: bool,
-    },
-    /// A file is the WAL index of a database.
-    WalIndex {
-        /// The `-shm` file.
-        index: FileId,
-        /// The database beside it.
-        database: FileId,
-    },
-    /// `close(2)` of a descriptor by one owner.
-    Flush {
-        /// The file.
-        file: FileId,
-        /// Who closes.
-        owner: LockOwner,
-        /// The descriptor's open file description.
-        handle: Handle,
-    },
-    /// The last descriptor of a handle is gone.
-    Release {
-        /// The file.
-        file: FileId,
-        /// The handle.
-        handle: Handle,
-    },
-    /// The waiter has a signal to take.
-    Cancel(Ticket),
-    /// What the thread that [`Decision::Probe`] asked about does.
-    Probed {
-        /// The database of the probe.
-        database: FileId,
-        /// The turn of the probe.
-        turn: u64,
-        /// What it does.
-        activity: Activity,
-    },
-    /// Sets the policy of a database, open or not.
-    SetPolicy(FileId, Policy),
-    /// Whether read starts are admitted (false while the mount is being left).
-    Admit(bool),
-    /// Refuses everything that waits.
-    RefuseAll,
-    /// Time has passed: [`LockManager::next_deadline`] is due.
-    Tick,
-}
-
-/// What a thread does that has read and not written yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    /// It sleeps, is stopped, or is gone: it does not mean to write soon.
-    Asleep,
-    /// It computes: a long query, perhaps.
-    Working,
-    /// It wants to go on and cannot: it waits for a processor, the disk, or an answer of the mount.
-    Starved,
-}
-
-/// What the manager wants done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// The one answer to a ticket.
-    Answer(Ticket, Result<(), Denial>),
-    /// Look whether a thread is active and report it with [`Event::Probed`]; a few ms late is early enough.
-    Probe {
-        /// The database.
-        database: FileId,
-        /// The turn whose intent ran out.
-        turn: u64,
-        /// The thread that has it.
-        tid: Tid,
-    },
-}
-
-/// Why a ticket is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denial {
-    /// A conflict that is never waited for.
-    Conflict,
-    /// A write wanted under an older snapshot or SHARED while another domain writes.
-    Upgrade,
-    /// The deadline or the wait budget ran out.
-    Deadline,
-    /// Waiting would close a cycle; `posix` on files that are no databases (EDEADLK there).
-    Deadlock {
-        /// The file is no database.
-        posix: bool,
-    },
-    /// The waiter has a signal to take; `wait` says the call was `F_SETLKW`.
-    Cancelled {
-        /// `F_SETLKW`.
-        wait: bool,
-    },
-    /// A limit on records or waiters.
-    Limit,
-}
-
-/// Times and limits; each has its reason beside its default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Where SQLite's lock bytes lie.
-    pub lock_bytes: LockBytes,
-    /// Policy of databases that have none of their own.
-    pub policy: Policy,
-    /// Longest wait of a call that did not ask to wait: a stuck holder must show up.
-    pub max_wait_ns: u64,
-    /// T: how long after its read start a transaction may show that it writes. 2 ms gave errors on a loaded machine.
-    pub intent_ns: u64,
-    /// Longest intent of a thread that computes: what a writer may be delayed by an unknown reader.
-    pub intent_max_ns: u64,
-    /// Longest intent of a thread that cannot go on: on a loaded machine its write comes late through no fault of its own.
-    pub starved_max_ns: u64,
-    /// How long the answer to a probe is waited for.
-    pub probe_ns: u64,
-    /// How long a writer that comes straight back keeps its turn: buys throughput back from strict FIFO.
-    pub quantum_ns: u64,
-    /// What "straight back" means.
-    pub gap_ns: u64,
-    /// The same for a domain that has not written: SQLite loads the schema, or retries a read, in between.
-    pub retry_gap_ns: u64,
-    /// WAL: longest hold of a domain that may be a reader, per blocking transaction.
-    pub reader_hold_ns: u64,
-    /// How long a refused writer keeps its place: SQLite's busy handler sleeps 100 ms at most.
-    pub claim_ns: u64,
-    /// How long a cycle through different threads of a process is only a suspicion.
-    pub suspicion_ns: u64,
-    /// Records per holder and file; SQLite needs four.
-    pub max_records_per_holder: usize,
-    /// Records of all files: bounds the memory to about 128 MB.
-    pub max_records: usize,
-    /// Records of one process on all files, once three quarters of all are taken.
-    pub max_records_per_process: usize,
-    /// Parked calls per process, i.e. threads of it that stand still.
-    pub max_waiters_per_process: usize,
-    /// Parked calls per container: one container cannot take all places.
-    pub max_waiters_per_group: usize,
-    /// Parked calls of all processes.
-    pub max_waiters: usize,
-}
-
-const MS: u64 = 1_000_000;
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            lock_bytes: LockBytes::default(),
-            policy: Policy::Turn,
-            max_wait_ns: 30_000 * MS,
-            intent_ns: 25 * MS,
-            intent_max_ns: 100 * MS,
-            starved_max_ns: 1_000 * MS,
-            probe_ns: 5 * MS,
-            quantum_ns: 8 * MS,
-            gap_ns: MS,
-            retry_gap_ns: 2 * MS,
-            reader_hold_ns: 100 * MS,
-            claim_ns: 250 * MS,
-            suspicion_ns: 100 * MS,
-            max_records_per_holder: 8_192,
-            max_records: 1_000_000,
-            max_records_per_process: 65_536,
-            max_waiters_per_process: 1_024,
-            max_waiters_per_group: 16_384,
-            max_waiters: 65_536,
-        }
-    }
-}
-
+#[derive(Serialize, Deserialize)]
 enum Slot {
     Plain(PosixFile),
     Database(Box<Database>),
@@ -290,7 +60,8 @@ pub struct LockManager {
     files: BTreeMap<FileId, Slot>,
     index_links: BTreeMap<FileId, FileId>,
     policies: BTreeMap<FileId, Policy>,
-    open_handles: BTreeMap<FileId, u32>,
+    /// By name rather than by number: a handle that is told of twice counts once.
+    open_handles: BTreeMap<FileId, BTreeSet<Handle>>,
     read_only: BTreeSet<Handle>,
     timers: BTreeSet<(Timestamp, FileId)>,
     graph: WaitGraph,
@@ -322,7 +93,7 @@ impl LockManager {
         match event {
             Event::Set(ticket, call, group) => self.set(now, ticket, call, group, out),
             Event::Opened { file, handle, read_only } => {
-                *self.open_handles.entry(file).or_default() += 1;
+                self.open_handles.entry(file).or_default().insert(handle);
                 if read_only {
                     self.read_only.insert(handle);
                 }
@@ -357,6 +128,7 @@ impl LockManager {
                     }
                 });
             }
+            Event::Configure { max_wait_ns, policy } => self.configure(now, max_wait_ns, policy, out),
             Event::Admit(admitting) => {
                 self.admitting = admitting;
                 self.settle_all(now, out);
@@ -397,6 +169,7 @@ impl LockManager {
 
     fn set(&mut self, now: Timestamp, ticket: Ticket, call: LockCall, group: Group, out: &mut Vec<Decision>) {
         self.graph.arriving = group;
+        self.forget_lost_index(call.file);
         if call.kind.is_some() {
             self.recognise(&call);
         } else if !self.files.contains_key(&call.file) {
@@ -468,9 +241,9 @@ impl LockManager {
             Slot::Database(database) => database.release(context, side, handle),
             Slot::IndexOf(_) => {}
         });
-        let Some(count) = self.open_handles.get_mut(&file) else { return };
-        *count -= 1;
-        if *count == 0 {
+        let Some(handles) = self.open_handles.get_mut(&file) else { return };
+        handles.remove(&handle);
+        if handles.is_empty() {
             self.open_handles.remove(&file);
             self.forget_if_unused(file);
         }
@@ -509,6 +282,15 @@ impl LockManager {
         self.timers.retain(|(_, of)| *of != file);
     }
 
+    /// A database that got a new index was forgotten with that one: its old index, still open, is a file like any other.
+    fn forget_lost_index(&mut self, file: FileId) {
+        if let Some(Slot::IndexOf(main)) = self.files.get(&file)
+            && !self.is_database(*main)
+        {
+            self.files.remove(&file);
+        }
+    }
+
     /// Runs `change` on the slot that a file's locks live in, then keeps the timer and the record count right.
     fn on_file(
         &mut self,
@@ -523,6 +305,9 @@ impl LockManager {
             None => return,
         };
         let Some(slot) = self.files.get_mut(&home) else { return };
+        if side == Side::Index && !matches!(slot, Slot::Database(_)) {
+            return;
+        }
         let mut context = Context {
             now,
             config: &self.config,
@@ -535,7 +320,7 @@ impl LockManager {
         change(slot, side, &mut context);
         self.records = self.records + slot.records() - before;
         if let Slot::Database(database) = slot {
-            let next = database.next_deadline(&self.config);
+            let next = database.next_deadline(&self.config, self.admitting);
             if let Some(armed) = database.armed.filter(|armed| Some(*armed) != next) {
                 self.timers.remove(&(armed, home));
             }
@@ -558,6 +343,23 @@ impl LockManager {
         }
     }
 
+    fn configure(&mut self, now: Timestamp, max_wait_ns: u64, policy: Policy, out: &mut Vec<Decision>) {
+        self.config.max_wait_ns = max_wait_ns;
+        self.config.policy = policy;
+        let follows = |(file, slot): (&FileId, &Slot)| match slot {
+            Slot::Database(database) if database.policy != policy && !self.policies.contains_key(file) => Some(*file),
+            _ => None,
+        };
+        let files: Vec<FileId> = self.files.iter().filter_map(follows).collect();
+        for file in files {
+            self.on_file(now, file, out, |slot, _, context| {
+                if let Slot::Database(database) = slot {
+                    database.set_policy(context, policy);
+                }
+            });
+        }
+    }
+
     fn settle_all(&mut self, now: Timestamp, out: &mut Vec<Decision>) {
         let files: Vec<FileId> = self.files.keys().copied().collect();
         for file in files {
@@ -573,6 +375,11 @@ impl LockManager {
         });
     }
 
+    /// Whether a ticket waits for its answer.
+    pub fn waits(&self, ticket: Ticket) -> bool {
+        self.graph.file_of(ticket).is_some()
+    }
+
     /// A consistent picture of all databases and counters.
     pub fn view(&self, now: Timestamp) -> View {
         let databases = self.files.values().filter_map(|slot| match slot {
@@ -585,6 +392,11 @@ impl LockManager {
             records: self.records as u64,
             waiters: self.graph.len() as u64,
         }
+    }
+
+    /// Every call that has no answer yet, and when it came: what a successor must answer.
+    pub fn waiting(&self) -> impl Iterator<Item = (Ticket, LockCall, Timestamp)> + '_ {
+        self.files.values().flat_map(Slot::waiting)
     }
 
     /// The database and process of every transaction that runs now; idle WAL connections are none.
@@ -610,6 +422,24 @@ impl Slot {
             Slot::Plain(plain) => plain.records(),
             Slot::Database(database) => database.records(),
             Slot::IndexOf(_) => 0,
+        }
+    }
+
+    fn is_of(&self, file: FileId) -> bool {
+        match self {
+            Slot::Plain(plain) => plain.file == file,
+            Slot::Database(database) => database.file == file && database.lock_bytes.are_valid(),
+            Slot::IndexOf(main) => *main != file,
+        }
+    }
+
+    fn waiting(&self) -> Vec<(Ticket, LockCall, Timestamp)> {
+        match self {
+            Slot::Plain(plain) => plain.waiting.clone(),
+            Slot::Database(database) => {
+                database.waiting.iter().map(|waiter| (waiter.ticket, waiter.call, waiter.arrived)).collect()
+            }
+            Slot::IndexOf(_) => Vec::new(),
         }
     }
 

@@ -30,8 +30,20 @@ pub struct MountStatus {
     pub mountpoint: String,
     /// The directory that holds the files.
     pub backing: String,
-    /// The daemon.
+    /// The daemon: the same as `keeper_pid`.
     pub pid: u32,
+    /// The process that holds the mount.
+    #[serde(default)]
+    pub keeper_pid: u32,
+    /// The process that answers; another one takes its place when it dies.
+    #[serde(default)]
+    pub worker_pid: u32,
+    /// Workers that were replaced so far.
+    #[serde(default)]
+    pub restarts: u64,
+    /// The last replacement; null while there was none.
+    #[serde(default)]
+    pub last_restart: Option<Restart>,
     /// The daemon's version.
     pub version: String,
     /// `serving`, `draining` (an unmount waits for running transactions) or `detached` (only files opened earlier).
@@ -74,6 +86,15 @@ pub struct MountStatus {
     pub refused_databases: Vec<RefusedDatabase>,
     /// Databases that a process sees through a bind mount of the single file, without their side files.
     pub single_file_binds: Vec<SingleFileBind>,
+}
+
+/// The replacement of a worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// Why: how the worker before ended, or what it was replaced for.
+    pub reason: String,
+    /// From the end of the one to the first answer of the other.
+    pub stall_us: u64,
 }
 
 /// One database.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hoodydb::lock::{ByteRange, Handle, Holder, LockKind, LockOwner, LockTable, Origin, Pid, Tid};
+use hoodydb::lock::{ByteRange, Handle, Holder, LockKind, LockOwner, LockTable, Origin, Pid, Record, Tid};
 use proptest::prelude::*;
 
 /// `cells[(owner, byte)] = (kind, handle)`: POSIX records said the slowest way.
@@ -161,5 +161,32 @@ proptest! {
             step_both(&mut model, &mut table, step);
             assert_same(&model, &table, 24);
         }
+        let saved = postcard::to_allocvec(&table).expect("a table has bytes");
+        let restored: LockTable = postcard::from_bytes(&saved).expect("a saved table restores");
+        assert_same(&model, &restored, 24);
+    }
+
+    #[test]
+    fn a_saved_table_that_breaks_the_law_is_refused(
+        records in prop::collection::vec((0..3u64, 0..8u64, 1..4u64, any::<bool>()), 1..6),
+    ) {
+        let mut held: BTreeMap<Holder, Vec<Record>> = BTreeMap::new();
+        for (owner, start, length, write) in &records {
+            let kind = if *write { LockKind::Write } else { LockKind::Read };
+            let origin = Origin { handle: Handle(*owner), pid: Pid(1), tid: Tid(1), at_ns: 0 };
+            let list = held.entry(Holder::posix(LockOwner(*owner))).or_default();
+            list.push(Record { range: range(*start, start + length), kind, origin });
+        }
+        held.values_mut().for_each(|list| list.sort_by_key(|record| record.range.start()));
+        let all: Vec<(u64, Record)> =
+            held.iter().flat_map(|(holder, list)| list.iter().map(|record| (holder.owner.0, *record))).collect();
+        let lawful = all.iter().enumerate().all(|(at, (owner, one))| {
+            all[at + 1..].iter().all(|(other, two)| {
+                let shared = owner != other && one.kind == LockKind::Read && two.kind == LockKind::Read;
+                shared || !one.range.overlaps(two.range)
+            })
+        });
+        let saved = postcard::to_allocvec(&held).expect("records have bytes");
+        prop_assert_eq!(postcard::from_bytes::<LockTable>(&saved).is_ok(), lawful, "{:?}", held);
     }
 }

@@ -93,7 +93,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     make_defaults(&args)?;
     if args.foreground {
         telemetry::to_stderr();
-        return daemon::run(options(args), || ()).map_err(failure);
+        return daemon::run(options(args), None, || ()).map_err(failure);
     }
     start_in_background(&args)
 }
@@ -146,7 +146,8 @@ fn run_background_child(args: Args) -> Result<()> {
     let options = options(args);
     let log = log_path(&options.mountpoint)?;
     let is_first = !log.exists();
-    let outcome = start_log(&options, &log).and_then(|()| daemon::run(options, || say(&Word::Live)).map_err(failure));
+    let outcome = start_log(&options, &log)
+        .and_then(|()| daemon::run(options, Some(log.clone()), || say(&Word::Live)).map_err(failure));
     if let Err(error) = &outcome {
         if is_first {
             // Nothing was ever mounted there, and the reason is told below: no log is left behind.

@@ -104,7 +104,7 @@ pub(super) fn plain_path(path: &Path) -> Result<PathBuf> {
     Ok(if is_link { plain.canonicalize().unwrap_or(plain) } else { plain })
 }
 
-fn only(mut daemons: Vec<Daemon>) -> Result<Daemon> {
+pub(super) fn only(mut daemons: Vec<Daemon>) -> Result<Daemon> {
     match daemons.pop() {
         Some(daemon) if daemons.is_empty() => Ok(daemon),
         Some(last) => {

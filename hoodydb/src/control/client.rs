@@ -52,8 +52,20 @@ impl Daemon {
         }
     }
 
-    /// Asks one question.
+    /// Asks one question. One that changes nothing is asked again if the worker died before it answered: the next one waits
+    /// behind the same socket.
     pub fn ask(&self, command: Command) -> Result<Answer, ControlError> {
+        let again = matches!(
+            command,
+            Command::Status | Command::Locks { .. } | Command::PolicyGet { .. } | Command::UnmountProgress
+        );
+        match self.ask_once(command.clone()) {
+            Err(ControlError::Silent { source, .. }) if again && hung_up(&source) => self.ask_once(command),
+            answered => answered,
+        }
+    }
+
+    fn ask_once(&self, command: Command) -> Result<Answer, ControlError> {
         let stream = UnixStream::connect(&self.socket).map_err(|source| ControlError::Socket {
             action: "cannot reach the daemon behind",
             path: self.socket.clone(),
@@ -74,6 +86,12 @@ impl Daemon {
     pub fn unexpected(&self) -> ControlError {
         ControlError::Version { path: self.socket.clone(), reason: "an answer to another question".to_owned() }
     }
+}
+
+/// Whether the other side went away, rather than being slow.
+fn hung_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 /// A time limit on a socket shows as EAGAIN, which tells a user nothing.

@@ -4,6 +4,7 @@
 //! the blocking pool.
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,15 +30,17 @@ pub trait Answerer: Send + Sync + 'static {
     fn answer(&self, command: Command) -> Answer;
 }
 
-/// A listening socket; its file is removed when this is dropped.
-pub struct Server {
-    listener: UnixListener,
+/// A listening socket, which outlives the process that answers: clients that come between two of them wait in its queue. Its
+/// file is removed when this is dropped.
+#[derive(Debug)]
+pub struct Listening {
+    socket: OwnedFd,
     path: PathBuf,
     /// `st_dev` and `st_ino` of the file.
     file: Option<(u64, u64)>,
 }
 
-impl Server {
+impl Listening {
     /// Listens on the path, in place of a dead daemon's socket. The caller holds the locks that make it the only live one.
     pub fn bind(path: &Path) -> Result<Self, ControlError> {
         let fault = |action, source| ControlError::Socket { action, path: path.to_owned(), source };
@@ -47,8 +50,37 @@ impl Server {
             }
             _ => (),
         }
-        let listener = listen(path).map_err(|source| fault("cannot make the socket", source))?;
-        Ok(Self { listener, file: identity(path), path: path.to_owned() })
+        let socket = listen(path).map_err(|source| fault("cannot make the socket", source))?;
+        Ok(Self { socket, file: identity(path), path: path.to_owned() })
+    }
+
+    /// The same socket in a program that took the place of the one which bound it.
+    pub fn from_fd(socket: OwnedFd, path: &Path) -> Self {
+        Self { socket, file: identity(path), path: path.to_owned() }
+    }
+
+    /// Its descriptor's number.
+    pub fn number(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Answers on a listening socket.
+pub struct Server {
+    listener: UnixListener,
+}
+
+impl Server {
+    /// A server for this process's runtime.
+    pub fn new(listening: &Listening) -> Result<Self, ControlError> {
+        let socket = listening.socket.try_clone();
+        let listener = socket.and_then(|socket| UnixListener::from_std(socket.into()));
+        let fault = |source| ControlError::Socket {
+            action: "cannot listen on the socket",
+            path: listening.path.clone(),
+            source,
+        };
+        Ok(Self { listener: listener.map_err(fault)? })
     }
 
     /// Answers until the task is dropped.
@@ -75,7 +107,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Listening {
     fn drop(&mut self) {
         // After a lazy unmount another daemon may have made its socket there.
         if self.file.is_some() && identity(&self.path) == self.file {
@@ -92,13 +124,13 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 ///
 /// # Source
 /// unix_bind_bsd() of Linux: the file takes the mode of the socket's inode.
-fn listen(path: &Path) -> io::Result<UnixListener> {
+fn listen(path: &Path) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600))?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, 128)?;
-    UnixListener::from_std(socket.into())
+    Ok(socket)
 }
 
 async fn serve_one(stream: UnixStream, answerer: Arc<impl Answerer>) -> io::Result<()> {
@@ -179,7 +211,8 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let mountpoint = Path::new("/m");
         let path = socket_path(&dir, mountpoint);
-        let server = Server::bind(&path).unwrap();
+        let listening = Listening::bind(&path).unwrap();
+        let server = Server::new(&listening).unwrap();
         let serving = tokio::spawn(server.serve(Arc::new(Echo)));
         let asked = tokio::task::spawn_blocking(move || {
             let mut stuck = std::os::unix::net::UnixStream::connect(&path).unwrap();
@@ -201,6 +234,7 @@ mod tests {
         assert_eq!(all, [daemon]);
         serving.abort();
         let _ = serving.await;
+        drop(listening);
         assert!(Daemon::at(&dir, mountpoint).is_none());
         std::fs::remove_dir_all(dir).unwrap();
     }

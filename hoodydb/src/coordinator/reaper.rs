@@ -61,7 +61,7 @@ pub(super) fn run<R: Reply>(weak: &Weak<Coordinator<R>>) {
             signalled = with_signals(signalled.into_iter().map(|(candidate, _)| candidate).collect());
         }
         for (candidate, _) in signalled {
-            this.handle(this.lock(), Event::Cancel(candidate.ticket));
+            this.happened(Event::Cancel(candidate.ticket));
         }
         pause = INTERVAL.max(begun.elapsed() * DUTY);
     }

@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -102,9 +102,19 @@ impl Backing {
         Ok(Self { path: path.to_owned(), dir, own_dir, lock, predecessor })
     }
 
+    /// The numbers of its descriptors, for a program that takes this one's place.
+    pub(super) fn numbers(&self) -> [RawFd; 3] {
+        [self.dir.as_raw_fd(), self.own_dir.as_raw_fd(), self.lock.as_raw_fd()]
+    }
+
+    /// The same directory in the program that took the place; the lock is held as long as the descriptor is open.
+    pub(super) fn from_numbers(path: &Path, [dir, own_dir, lock]: [OwnedFd; 3]) -> Self {
+        Self { path: path.to_owned(), dir, own_dir, lock: lock.into(), predecessor: None }
+    }
+
     /// Writes who serves from now on.
     pub(super) fn record(
-        &mut self,
+        &self,
         mountpoint: &Path,
         device: Option<u64>,
         earlier_devices: Vec<u64>,
@@ -202,7 +212,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("hoodydb-backing-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         assert_eq!(holder_of(&dir).unwrap(), None);
-        let mut first = Backing::take(&dir).unwrap();
+        let first = Backing::take(&dir).unwrap();
         assert_eq!(first.predecessor(), None);
         first.record(Path::new("/a/long/mount/point"), Some(77), vec![3]).unwrap();
         first.record(Path::new("/m"), Some(77), vec![3]).unwrap();

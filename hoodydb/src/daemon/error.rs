@@ -126,6 +126,12 @@ pub enum DaemonError {
     /// Threads or signals cannot be set up.
     #[error("cannot start the daemon's threads: {0}")]
     Runtime(io::Error),
+    /// The worker could not start, for the reason it gave.
+    #[error("{0}")]
+    Worker(String),
+    /// A program that takes another's place does not find what it needs.
+    #[error("cannot go on with the mount: {0}")]
+    Resume(String),
     /// The control socket cannot be made.
     #[error(transparent)]
     Control(#[from] ControlError),

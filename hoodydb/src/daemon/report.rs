@@ -4,16 +4,19 @@
 
 use std::io::Read;
 use std::path::{Component, Path};
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Live, Phase, Unmount};
+use super::worker::{Live, Phase, Unmount};
 use crate::control::server::Answerer;
 use crate::control::{Answer, Command};
+use crate::handover::Word;
+use crate::keeper;
 use crate::lock::{FileId, Pid};
 use crate::manager::Policy;
 use crate::manager::view::{DatabaseView, HolderView, WaiterView};
 use crate::model::{
     Counts, DatabaseLocks, DatabaseStatus, Holder, MountLocks, MountStatus, OpenFile, PolicyAnswer, ProcessName,
-    UnmountAnswer, Waiter, printable, text_of,
+    Restart, UnmountAnswer, Waiter, printable, text_of,
 };
 use crate::process::{Halted, command_of, halted, open_files};
 
@@ -31,6 +34,15 @@ impl Answerer for Live {
                 let _ = self.unmount.send(if lazy { Unmount::Lazy } else { Unmount::Drain });
                 Ok(Answer::Unmount(answer))
             }
+            Command::Upgrade { binary } => Err(self.upgrade(&binary)),
+            #[cfg(feature = "fault-points")]
+            Command::Fault { arm } => {
+                let left = self.kept.memory.word(Word::CrashAt);
+                if let Some(n) = arm {
+                    left.store(n, Relaxed);
+                }
+                Ok(Answer::Fault(left.load(Relaxed)))
+            }
             Command::UnmountProgress => Ok(Answer::Unmount(self.unmounting())),
         };
         answer.unwrap_or_else(Answer::Error)
@@ -38,21 +50,44 @@ impl Answerer for Live {
 }
 
 impl Live {
+    fn keeper_pid(&self) -> u32 {
+        self.pid_in(Word::KeeperPid)
+    }
+
+    fn pid_in(&self, word: Word) -> u32 {
+        u32::try_from(self.kept.memory.word(word).load(Relaxed)).unwrap_or(0)
+    }
+
+    fn uptime_s(&self) -> u64 {
+        keeper::now_ns().saturating_sub(self.kept.memory.word(Word::StartedAt).load(Relaxed)) / 1_000_000_000
+    }
+
+    fn last_restart(&self) -> Option<Restart> {
+        let memory = &self.kept.memory;
+        let restarts = memory.word(Word::Restarts).load(Relaxed);
+        (restarts > 0)
+            .then(|| Restart { reason: memory.reason(), stall_us: memory.word(Word::StallNs).load(Relaxed) / 1000 })
+    }
+
     fn status(&self) -> MountStatus {
         let stats = self.fuse.stats();
         let view = self.coordinator.view();
         MountStatus {
-            mountpoint: text_of(&self.options.mountpoint),
-            backing: text_of(&self.options.data),
-            pid: std::process::id(),
+            mountpoint: text_of(&self.options().mountpoint),
+            backing: text_of(&self.options().data),
+            pid: self.keeper_pid(),
+            keeper_pid: self.keeper_pid(),
+            worker_pid: self.pid_in(Word::WorkerPid),
+            restarts: self.kept.memory.word(Word::Restarts).load(Relaxed),
+            last_restart: self.last_restart(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             phase: self.phase().name().to_owned(),
-            access: access_name(self.options.access).to_owned(),
-            policy: policy_name(self.options.policy).to_owned(),
-            max_wait_ms: u64::try_from(self.options.max_wait.as_millis()).unwrap_or(u64::MAX),
+            access: access_name(self.options().access).to_owned(),
+            policy: policy_name(self.options().policy).to_owned(),
+            max_wait_ms: u64::try_from(self.options().max_wait.as_millis()).unwrap_or(u64::MAX),
             passthrough: stats.passthrough,
             passthrough_missing: stats.passthrough_missing,
-            uptime_s: self.started.elapsed().as_secs(),
+            uptime_s: self.uptime_s(),
             requests_total: stats.requests.iter().map(|(_, count)| count).sum(),
             requests: stats.requests.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             inodes: stats.inodes,
@@ -64,7 +99,7 @@ impl Live {
             waiters: view.waiters,
             databases: view.databases.iter().map(|database| self.database_status(database)).collect(),
             totals: Counts::from(&view.totals),
-            refused_databases: self.stale.refused(),
+            refused_databases: self.kept.stale.refused(),
             single_file_binds: self.binds.found(),
         }
     }
@@ -88,8 +123,8 @@ impl Live {
             None => !database.holders.is_empty() || !database.waiters.is_empty(),
         });
         Ok(MountLocks {
-            mountpoint: text_of(&self.options.mountpoint),
-            pid: std::process::id(),
+            mountpoint: text_of(&self.options().mountpoint),
+            pid: self.keeper_pid(),
             databases: databases.iter().map(|database| self.database_locks(database)).collect(),
             single_file_binds: self.binds.found(),
         })
@@ -111,7 +146,7 @@ impl Live {
             self.existing(path)?;
         }
         Ok(PolicyAnswer {
-            mountpoint: text_of(&self.options.mountpoint),
+            mountpoint: text_of(&self.options().mountpoint),
             path: text_of(path),
             mode: policy_name(own.unwrap_or(self.policies.default_policy())).to_owned(),
             own: own.is_some(),
@@ -148,8 +183,8 @@ impl Live {
         if path.components().next().is_none() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
             return Err(format!("{} is no path below the mount point", printable(path)));
         }
-        let below = printable(&self.options.mountpoint);
-        if !self.backing.is_regular_file(path) {
+        let below = printable(&self.options().mountpoint);
+        if !self.kept.backing.is_regular_file(path) {
             return Err(format!("there is no file {} below {below}", printable(path)));
         }
         self.fuse.file_at(path).map_err(|error| format!("cannot find {} below {below}: {error}", printable(path)))
@@ -158,7 +193,7 @@ impl Live {
     /// The first bytes of a file, up to the write version of SQLite's header.
     fn header(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         let mut header = Vec::new();
-        self.backing.open_file(path)?.take(20).read_to_end(&mut header)?;
+        self.kept.backing.open_file(path)?.take(20).read_to_end(&mut header)?;
         Ok(header)
     }
 
@@ -177,8 +212,8 @@ impl Live {
     /// Who keeps the mount busy.
     pub(super) fn unmounting(&self) -> UnmountAnswer {
         UnmountAnswer {
-            mountpoint: text_of(&self.options.mountpoint),
-            pid: std::process::id(),
+            mountpoint: text_of(&self.options().mountpoint),
+            pid: self.keeper_pid(),
             phase: self.phase().name().to_owned(),
             users: self.users(),
             running: if self.phase() == Phase::Serving { Vec::new() } else { self.running() },

@@ -12,14 +12,17 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Live, Phase, Unmount, notify};
+use super::kept::Kept;
+use super::worker::{Live, Phase, Unmount};
+use crate::handover::Word;
+use crate::keeper::{process, wish};
 use crate::model::{ProcessName, printable};
 use crate::process::mounts;
 
@@ -35,22 +38,34 @@ const NAME: Duration = Duration::from_secs(10);
 /// Most users that one log line names.
 const USERS_NAMED_MAX: usize = 20;
 
-/// SIGTERM and SIGINT.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+/// The keeper's wish to unmount, which SIGTERM and SIGINT bring about. It outlives the worker that heard it first.
+pub(super) struct Wishes {
+    rung: UnboundedReceiver<()>,
 }
 
-impl Signals {
-    /// From now on the two no longer end the process.
-    pub(super) fn install() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+impl Wishes {
+    /// Listens to the keeper's bell.
+    pub(super) fn listen(kept: &Arc<Kept>) -> io::Result<Self> {
+        let (heard, rung) = unbounded_channel();
+        if kept.memory.word(Word::Wish).load(SeqCst) == wish::DRAIN {
+            // A worker before this one was told.
+            let _ = heard.send(());
+        }
+        let kept = Arc::clone(kept);
+        std::thread::Builder::new().name("wishes".into()).spawn(move || {
+            loop {
+                process::wait_readable(kept.to_worker.fd());
+                if kept.to_worker.take() && heard.send(()).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { rung })
     }
 
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => (),
-            _ = self.interrupt.recv() => (),
+        if self.rung.recv().await.is_none() {
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -59,42 +74,36 @@ impl Signals {
 pub(super) async fn serve_until_unmounted(
     live: Arc<Live>,
     mut requests: UnboundedReceiver<Unmount>,
-    mut signals: Signals,
+    mut wishes: Wishes,
 ) {
     let waiting = Arc::clone(&live);
     let mut ended = tokio::task::spawn_blocking(move || while !waiting.fuse.wait(WAIT) {});
     let mut sweep = interval(Duration::from_secs(1));
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut alive = interval(notify::alive_interval());
     loop {
         let wish = tokio::select! {
             _ = &mut ended => {
-                tracing::info!(mountpoint = printable(&live.options.mountpoint), "the mount is gone");
+                tracing::info!(mountpoint = printable(&live.options().mountpoint), "the mount is gone");
                 return;
             }
-            () = signals.next() => Unmount::Drain,
+            () = wishes.next() => Unmount::Drain,
             Some(wish) = requests.recv() => wish,
             _ = sweep.tick() => {
                 let sweeping = Arc::clone(&live);
                 let _ = tokio::task::spawn_blocking(move || sweeping.sweep()).await;
                 continue;
             }
-            _ = alive.tick() => {
-                notify::alive();
-                continue;
-            }
         };
         match wish {
             Unmount::Lazy => detach(&live),
             Unmount::Drain => {
-                notify::stopping();
-                return shut_down(&live, &mut signals, &mut ended).await;
+                return shut_down(&live, &mut wishes, &mut ended).await;
             }
         }
     }
 }
 
-async fn shut_down(live: &Arc<Live>, signals: &mut Signals, ended: &mut JoinHandle<()>) {
+async fn shut_down(live: &Arc<Live>, wishes: &mut Wishes, ended: &mut JoinHandle<()>) {
     if live.phase() == Phase::Serving && unmount_if_idle(live).await {
         return;
     }
@@ -103,11 +112,11 @@ async fn shut_down(live: &Arc<Live>, signals: &mut Signals, ended: &mut JoinHand
         live.enter(Phase::Draining);
     }
     log_users(live).await;
-    let drained = wait_for_transactions(live, signals, ended, Some(live.options.drain)).await;
+    let drained = wait_for_transactions(live, wishes, ended, Some(live.options().drain)).await;
     detach(live);
     if !drained {
         tracing::warn!("transactions still run: no new file can be opened, and these are served until they end");
-        wait_for_transactions(live, signals, ended, None).await;
+        wait_for_transactions(live, wishes, ended, None).await;
     }
 }
 
@@ -133,7 +142,7 @@ fn detach(live: &Live) {
     if live.phase() == Phase::Detached {
         return;
     }
-    let mountpoint = &live.options.mountpoint;
+    let mountpoint = &live.options().mountpoint;
     match live.is_on_top().then(|| live.fuse.unmount(true)) {
         Some(Ok(())) => tracing::info!(mountpoint = printable(mountpoint), "detached the mount"),
         Some(Err(error)) => tracing::warn!(%error, mountpoint = printable(mountpoint), "cannot detach the mount"),
@@ -148,7 +157,7 @@ fn detach(live: &Live) {
 impl Live {
     /// Whether an unmount of the mount point means this mount, and not another that lies on it.
     fn is_on_top(&self) -> bool {
-        let mount = mounts::mounted_at(&self.options.mountpoint).ok().flatten();
+        let mount = mounts::mounted_at(&self.options().mountpoint).ok().flatten();
         mount.is_some_and(|mount| mount.device == self.fuse.device())
     }
 }
@@ -156,14 +165,13 @@ impl Live {
 /// Waits until no transaction runs (true), or the limit is over (false).
 async fn wait_for_transactions(
     live: &Arc<Live>,
-    signals: &mut Signals,
+    wishes: &mut Wishes,
     ended: &mut JoinHandle<()>,
     limit: Option<Duration>,
 ) -> bool {
     let deadline = limit.map(|limit| Instant::now() + limit);
     let mut look = interval(LOOK);
     let mut name = interval(NAME);
-    let mut alive = interval(notify::alive_interval());
     name.tick().await;
     loop {
         tokio::select! {
@@ -176,8 +184,7 @@ async fn wait_for_transactions(
                 }
             }
             _ = name.tick() => log_running(live),
-            _ = alive.tick() => notify::alive(),
-            () = signals.next() => log_running(live),
+            () = wishes.next() => log_running(live),
             _ = &mut *ended => return true,
         }
     }

@@ -19,10 +19,13 @@ use super::attributes::attributes;
 use super::handles::{Handles, OpenFile};
 use super::inodes::libc_mode::{S_IFMT, S_IFREG};
 use super::inodes::{Inodes, ROOT, file_id};
-use super::requests::Requests;
+use super::once::{AtWork, Once};
+use super::requests::{Operation, Requests};
 use super::root_rights::RootRights;
 use super::{Access, LockReply, mount};
 use crate::coordinator::{Coordinator, Member, side_file};
+use crate::fault;
+use crate::handover::Memory;
 use crate::lock::{FileId, Handle};
 
 /// The daemon's own directory in the root of the backing directory: its lock file and policies. The mount hides it.
@@ -37,6 +40,7 @@ type RefuseOpen = Box<dyn Fn(FileId) -> bool + Send + Sync>;
 pub(super) struct Backing {
     pub(super) inodes: Inodes,
     pub(super) handles: Handles,
+    pub(super) at_work: AtWork,
     pub(super) coordinator: Arc<Coordinator<LockReply>>,
     pub(super) requests: Requests,
     pub(super) access: Access,
@@ -47,6 +51,8 @@ pub(super) struct Backing {
     pub(super) passthrough_missing: Mutex<Option<String>>,
     pub(super) refuse_open: OnceLock<RefuseOpen>,
     pub(super) max_handles: u64,
+    /// Another worker served the mount before this one.
+    pub(super) is_successor: bool,
     max_descriptors: u64,
     descriptors_of_self: OwnedFd,
     last_full_warning: Mutex<Option<Instant>>,
@@ -75,23 +81,30 @@ impl Backing {
         access: Access,
         coordinator: Arc<Coordinator<LockReply>>,
         max_descriptors: u64,
+        memory: &Memory,
     ) -> io::Result<Self> {
         let descriptors_of_self =
             rustix::fs::open("/proc/self/fd", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         // A quarter for inodes: a listing of any size needs few at a time, while every handle needs its own.
         let usable = max_descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(64);
+        let root_rights = RootRights::load(&root);
+        let inodes = Inodes::new(root, usize::try_from(usable / 4).unwrap_or(usize::MAX), memory)?;
+        let handles = Handles::new(memory);
+        handles.nodes().into_iter().for_each(|node| inodes.count_restored_handle(node));
         Ok(Self {
-            root_rights: RootRights::load(&root),
-            inodes: Inodes::new(root, usize::try_from(usable / 4).unwrap_or(usize::MAX))?,
-            handles: Handles::default(),
+            root_rights,
+            inodes,
+            handles,
+            at_work: AtWork::new(memory),
             coordinator,
-            requests: Requests::default(),
+            requests: Requests::new(memory),
             access,
             device: OnceLock::new(),
             passthrough: AtomicBool::new(false),
             passthrough_missing: Mutex::new(None),
             refuse_open: OnceLock::new(),
-            max_handles: usable - usable / 4,
+            max_handles: (usable - usable / 4).min(memory.limits().handles as u64),
+            is_successor: !memory.init_reply().is_empty(),
             max_descriptors: usable,
             descriptors_of_self,
             last_full_warning: Mutex::new(None),
@@ -116,20 +129,29 @@ impl Backing {
     ///
     /// # Errors
     /// Those of fstatat(2).
-    pub(super) fn lookup(&self, parent: u64, name: &OsStr) -> io::Result<Option<FileAttr>> {
+    pub(super) fn lookup(&self, parent: u64, name: &OsStr, once: &mut Once) -> io::Result<Option<FileAttr>> {
+        once.take_back(&self.inodes);
         if self.is_private(parent, name) {
             return Ok(None);
         }
         let directory = self.inodes.path_fd(parent)?;
         match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(self.remember(parent, name, &stat, None))),
+            Ok(stat) => self.remember(parent, name, &stat, None, once).map(Some),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
     /// The same from the kernel's caches alone; `None` where the disk would have to be asked.
-    pub(super) fn lookup_cached(&self, parent: u64, name: &OsStr) -> Option<io::Result<Option<FileAttr>>> {
+    pub(super) fn lookup_cached(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        once: &mut Once,
+    ) -> Option<io::Result<Option<FileAttr>>> {
+        if once.before().is_some() {
+            return None;
+        }
         if self.is_private(parent, name) {
             return Some(Ok(None));
         }
@@ -138,16 +160,23 @@ impl Backing {
         match rustix::fs::openat2(&directory, name, flags, Mode::empty(), ResolveFlags::CACHED) {
             Ok(fd) => {
                 let stat = rustix::fs::fstat(&fd).map_err(io::Error::from);
-                Some(stat.map(|stat| Some(self.remember(parent, name, &stat, Some(fd)))))
+                Some(stat.and_then(|stat| self.remember(parent, name, &stat, Some(fd), once).map(Some)))
             }
             Err(Errno::NOENT) => Some(Ok(None)),
             Err(_) => None,
         }
     }
 
-    pub(super) fn remember(&self, parent: u64, name: &OsStr, stat: &Stat, path_fd: Option<OwnedFd>) -> FileAttr {
-        let node = self.inodes.remember(parent, name, stat, path_fd);
-        self.attributes(node, stat)
+    pub(super) fn remember(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        stat: &Stat,
+        path_fd: Option<OwnedFd>,
+        once: &mut Once,
+    ) -> io::Result<FileAttr> {
+        let node = self.inodes.remember(parent, name, stat, path_fd, once)?;
+        Ok(self.attributes(node, stat))
     }
 
     /// Attributes now, through the handle if there is one.
@@ -174,13 +203,37 @@ impl Backing {
     ///
     /// # Errors
     /// ENFILE at the limit of handles; EBUSY while a database is still open through a dead mount; those of open(2).
-    pub(super) fn open(&self, node: u64, flags: i32) -> io::Result<Opened> {
+    pub(super) fn open(&self, node: u64, flags: i32, request: u64) -> io::Result<Opened> {
+        if let Some(opened) = self.opened_before(request) {
+            return Ok(opened);
+        }
         let file = self.inodes.with(node, |inode| inode.file)?;
         let (parent, name) = self.inodes.name_of(node).ok_or(Errno::STALE)?;
         self.check_open(file, parent, &name)?;
         let path_fd = self.inodes.path_fd(node)?;
         let fd = self.reopen(&path_fd, backing_flags(flags))?;
-        self.finish_open(node, parent, &name, fd, flags)
+        fault::point();
+        self.finish_open(node, &name, fd, flags, request)
+    }
+
+    /// What the process before this one opened for a request that it could not answer.
+    fn opened_before(&self, request: u64) -> Option<Opened> {
+        let (handle, open) = self.handles.opened_by(request)?;
+        let backing_id = self.inodes.with(open.node, |inode| inode.backing_id).ok()?;
+        self.tell_opened(handle, &open);
+        Some(Opened { handle, backing_id, no_flush: open.no_flush })
+    }
+
+    /// Tells the coordinator of a handle; twice is the same as once.
+    fn tell_opened(&self, handle: u64, open: &OpenFile) {
+        if let Some((parent, name)) = self.inodes.name_of(open.node)
+            && let Some((stem, Member::WalIndex)) = side_file(name.as_bytes())
+            && let Some(database) = self.sibling(parent, stem)
+        {
+            self.coordinator.set_wal_index(open.file, database);
+        }
+        fault::point();
+        self.coordinator.opened(open.file, Handle(handle), open.read_only);
     }
 
     fn check_open(&self, file: FileId, parent: u64, name: &OsStr) -> io::Result<()> {
@@ -219,77 +272,103 @@ impl Backing {
     }
 
     /// Keeps an opened file: its handle, its backing id, and what the coordinator must know of it.
-    fn finish_open(&self, node: u64, parent: u64, name: &OsStr, fd: OwnedFd, flags: i32) -> io::Result<Opened> {
+    fn finish_open(&self, node: u64, name: &OsStr, fd: OwnedFd, flags: i32, request: u64) -> io::Result<Opened> {
         let passthrough = self.passthrough.load(Relaxed);
-        let (file, backing_id) = self.inodes.with(node, |inode| {
-            inode.opens += 1;
-            // One kind of open per inode at a time: the kernel answers EIO to a mixture (fs/fuse/iomode.c).
-            if passthrough && !inode.cached_io && inode.backing_id == 0 {
-                let registered = self.device.get().map(|device| fuser::BackingId::create_raw(device, &fd));
-                match registered {
-                    Some(Ok(id)) => inode.backing_id = id,
-                    Some(Err(_)) | None => inode.cached_io = true,
-                }
+        let register = || {
+            let device = self.device.get().filter(|_| passthrough)?;
+            let id = fuser::BackingId::create_raw(device, &fd);
+            fault::point();
+            Some(id.ok())
+        };
+        let (file, backing_id) = self.inodes.opened(node, register)?;
+        let no_flush = side_file(name.as_bytes()).is_some_and(|(_, member)| member != Member::WalIndex);
+        let read_only = flags & ACCESS_MODE == READ_ONLY;
+        let inserted = self.handles.insert(OpenFile { node, file, fd, read_only, no_flush }, request);
+        let handle = match inserted {
+            Ok(handle) => handle,
+            Err(error) => {
+                self.close_backing(self.inodes.closed(node).0);
+                return Err(error);
             }
-            (inode.file, inode.backing_id)
-        })?;
-        let side = side_file(name.as_bytes());
-        if let Some((stem, Member::WalIndex)) = side
-            && let Some(database) = self.sibling(parent, stem)
-        {
-            self.coordinator.set_wal_index(file, database);
+        };
+        if let Some(open) = self.handles.get(handle) {
+            self.tell_opened(handle, &open);
         }
-        let handle = self.handles.insert(OpenFile { node, file, fd });
-        self.coordinator.opened(file, Handle(handle), flags & ACCESS_MODE == READ_ONLY);
-        let no_flush = side.is_some_and(|(_, member)| member != Member::WalIndex);
         Ok(Opened { handle, backing_id, no_flush })
     }
 
     /// Creates (or opens) a file for the kernel.
     pub(super) fn create(
         &self,
-        parent: u64,
-        name: &OsStr,
+        (parent, name): (u64, &OsStr),
         mode: u32,
         flags: i32,
         caller: Caller,
+        once: &mut Once,
     ) -> io::Result<(FileAttr, Opened)> {
         if self.is_private(parent, name) {
             return Err(Errno::PERM.into());
         }
+        if let Some(opened) = self.opened_before(once.number()) {
+            let node = self.handles.get(opened.handle).map(|open| open.node).ok_or(Errno::STALE)?;
+            return Ok((self.getattr(node, Some(opened.handle))?, opened));
+        }
+        once.take_back(&self.inodes);
         let directory = self.inodes.path_fd(parent)?;
         let exclusive = flags & EXCLUSIVE != 0;
+        let is_own = self.begin_making(Operation::Create, &directory, name, once)?;
         let (fd, new) = loop {
             let create = backing_flags(flags) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             match rustix::fs::openat(&directory, name, create, self.new_mode(mode)) {
                 Ok(fd) => break (fd, true),
-                Err(Errno::EXIST) if !exclusive => {}
+                Err(Errno::EXIST) if !exclusive || is_own => {}
                 Err(error) => return Err(error.into()),
             }
             let path_fd = super::inodes::open_path(&directory, name);
             match path_fd.and_then(|fd| self.reopen_regular(&fd, backing_flags(flags))) {
-                Ok(fd) => break (fd, false),
+                Ok(fd) => break (fd, is_own),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         };
+        fault::point();
         if new {
             self.give_to(&fd, &directory, caller)?;
         }
         let stat = rustix::fs::fstat(&fd)?;
-        let attributes = self.remember(parent, name, &stat, None);
+        let attributes = self.remember(parent, name, &stat, None, once)?;
         let node = attributes.ino.0;
         let opened = self
             .check_open(file_id(&stat), parent, name)
             .and_then(|()| self.inodes.path_fd(node))
-            .and_then(|_| self.finish_open(node, parent, name, fd, flags));
+            .and_then(|_| self.finish_open(node, name, fd, flags, once.number()));
         match opened {
             Ok(opened) => Ok((attributes, opened)),
             Err(error) => {
-                drop(self.inodes.forget(node, 1));
+                once.take_back(&self.inodes);
                 Err(error)
             }
         }
+    }
+
+    /// Begins to make an entry. True: the entry may be there because a process before this one made it for this request.
+    ///
+    /// # Errors
+    /// ENFILE if too many requests are at work.
+    pub(super) fn begin_making(
+        &self,
+        kind: Operation,
+        directory: &OwnedFd,
+        name: &OsStr,
+        once: &mut Once,
+    ) -> io::Result<bool> {
+        const WAS_THERE: u64 = 1;
+        if let Some([was_there, ..]) = once.before() {
+            return Ok(was_there != WAS_THERE);
+        }
+        let was_there = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        once.begin(kind, [u64::from(was_there) * WAS_THERE, 0, 0, 0, 0, 0])?;
+        Ok(false)
     }
 
     fn reopen_regular(&self, fd: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
@@ -320,17 +399,47 @@ impl Backing {
     }
 
     /// The last descriptor of a handle is gone. Gives what must be dropped where sleeping does no harm.
-    pub(super) fn release(&self, handle: u64) -> Option<(Arc<OpenFile>, Option<Arc<OwnedFd>>)> {
+    pub(super) fn release(&self, node: u64, handle: u64) -> Option<(Arc<OpenFile>, Option<Arc<OwnedFd>>)> {
+        let file = match self.handles.get(handle) {
+            Some(open) => open.file,
+            // A process before this one let go of the handle, and may have died before it told so.
+            None => self.inodes.with(node, |inode| inode.file).ok()?,
+        };
+        // Told first: a handle that is struck out is known to nobody who could tell it.
+        self.coordinator.release(file, Handle(handle));
         let open = self.handles.remove(handle)?;
-        self.coordinator.release(open.file, Handle(handle));
         let (backing_id, path_fd) = self.inodes.closed(open.node);
+        self.close_backing(backing_id);
+        Some((open, path_fd))
+    }
+
+    /// Unregisters a backing file; 0 is none.
+    pub(super) fn close_backing(&self, backing_id: u32) {
+        fault::point();
         if backing_id != 0
             && let Some(device) = self.device.get()
             && let Err(error) = mount::close_backing(device, backing_id)
         {
             tracing::warn!(backing_id, %error, "a backing file stays registered");
         }
-        Some((open, path_fd))
+        fault::point();
+    }
+
+    /// Lets go of what a process before this one was about to let go of, or had registered without naming it. `any_file` is
+    /// registered for a moment, to learn which ids were given out last.
+    pub(super) fn clear_up(&self, any_file: &OwnedFd) {
+        /// Threads that could be registering at the same time.
+        const RECENT: u32 = 1024;
+        self.inodes.let_go_of_unused().into_iter().for_each(|id| self.close_backing(id));
+        let Some(device) = self.device.get().filter(|_| self.passthrough.load(Relaxed)) else { return };
+        // Ids are given out in turn (fs/fuse/backing.c, idr_alloc_cyclic): one that nobody names is among the last.
+        let Ok(next) = fuser::BackingId::create_raw(device, any_file) else { return };
+        self.close_backing(next);
+        let known = self.inodes.backing_ids();
+        for id in (next.saturating_sub(RECENT).max(1)..next).filter(|id| !known.contains(id)) {
+            // ENOENT: nothing is registered under it.
+            let _ = mount::close_backing(device, id);
+        }
     }
 }
 

@@ -16,12 +16,16 @@ use fuser::{
     Request, TimeOrNow, WriteFlags,
 };
 
+use super::adopt::RESENT;
 use super::attributes::negative;
 use super::backing::{Backing, Caller, Opened};
 use super::contents::Changes;
 use super::inodes::file_id;
+use super::once::Once;
 use super::requests::Operation;
 use super::{Access, LockReply};
+use crate::fault;
+use crate::handover::MAX_COUNTED;
 use crate::lock::{self, ByteRange, Handle, LockKind, Pid, Tid};
 use crate::manager::{LockCall, Ticket};
 
@@ -71,6 +75,7 @@ fails!(
 );
 
 fn finish<R: Fail, T>(reply: R, result: io::Result<T>, answer: impl FnOnce(R, T)) {
+    fault::point();
     match result {
         Ok(value) => answer(reply, value),
         Err(error) => {
@@ -78,6 +83,7 @@ fn finish<R: Fail, T>(reply: R, result: io::Result<T>, answer: impl FnOnce(R, T)
             reply.fail(Errno::from(error));
         }
     }
+    fault::point();
 }
 
 fn entry(reply: ReplyEntry, attributes: fuser::FileAttr) {
@@ -121,6 +127,11 @@ fn open_flags(opened: &Opened) -> FopenFlags {
     if opened.no_flush { FopenFlags::FOPEN_NOFLUSH } else { FopenFlags::empty() }
 }
 
+/// The request's number, the same each time the kernel sends it.
+fn number(request: &Request) -> u64 {
+    request.unique().0 & !RESENT
+}
+
 fn caller(request: &Request) -> Caller {
     Caller { uid: request.uid(), gid: request.gid() }
 }
@@ -141,6 +152,26 @@ impl HoodyFs {
     ) {
         let backing = self.backing.clone();
         self.pool.spawn_blocking(move || finish(reply, work(&backing), answer));
+    }
+
+    /// The same for a request that must take effect once: its slot is let go of after the reply.
+    fn once_on_pool<R: Fail, T: Send + 'static>(
+        &self,
+        mut once: Once,
+        reply: R,
+        work: impl FnOnce(&Backing, &mut Once) -> io::Result<T> + Send + 'static,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) {
+        let backing = self.backing.clone();
+        self.pool.spawn_blocking(move || {
+            fault::point();
+            finish(reply, work(&backing, &mut once), answer);
+            drop(once);
+        });
+    }
+
+    fn once(&self, request: &Request) -> Once {
+        self.backing.at_work.request(request.unique().0)
     }
 
     #[allow(clippy::too_many_arguments)] // fuser's own list, translated
@@ -214,11 +245,13 @@ impl Filesystem for HoodyFs {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.begin(Operation::Lookup, request, parent.0);
-        match self.backing.lookup_cached(parent.0, name) {
+        let mut once = self.once(request);
+        match self.backing.lookup_cached(parent.0, name, &mut once) {
             Some(result) => finish(reply, result, entry_or_none),
             None => {
                 let name = name.to_owned();
-                self.on_pool(reply, move |backing| backing.lookup(parent.0, &name), entry_or_none);
+                let work = move |backing: &Backing, once: &mut Once| backing.lookup(parent.0, &name, once);
+                self.once_on_pool(once, reply, work, entry_or_none);
             }
         }
     }
@@ -286,31 +319,38 @@ impl Filesystem for HoodyFs {
     ) {
         self.begin(Operation::MkNod, request, parent.0);
         let (name, caller) = (name.to_owned(), caller(request));
-        self.on_pool(reply, move |backing| backing.mknod(parent.0, &name, mode & !umask, caller), entry);
+        let work =
+            move |backing: &Backing, once: &mut Once| backing.mknod((parent.0, &name), mode & !umask, caller, once);
+        self.once_on_pool(self.once(request), reply, work, entry);
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         self.begin(Operation::MkDir, request, parent.0);
         let (name, caller) = (name.to_owned(), caller(request));
-        self.on_pool(reply, move |backing| backing.mkdir(parent.0, &name, mode & !umask, caller), entry);
+        let work =
+            move |backing: &Backing, once: &mut Once| backing.mkdir((parent.0, &name), mode & !umask, caller, once);
+        self.once_on_pool(self.once(request), reply, work, entry);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.begin(Operation::Unlink, request, parent.0);
         let name = name.to_owned();
-        self.on_pool(reply, move |backing| backing.unlink(parent.0, &name, false), done);
+        let work = move |backing: &Backing, once: &mut Once| backing.unlink(parent.0, &name, false, once);
+        self.once_on_pool(self.once(request), reply, work, done);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.begin(Operation::RmDir, request, parent.0);
         let name = name.to_owned();
-        self.on_pool(reply, move |backing| backing.unlink(parent.0, &name, true), done);
+        let work = move |backing: &Backing, once: &mut Once| backing.unlink(parent.0, &name, true, once);
+        self.once_on_pool(self.once(request), reply, work, done);
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         self.begin(Operation::Symlink, request, parent.0);
         let (name, target, caller) = (name.to_owned(), target.to_owned(), caller(request));
-        self.on_pool(reply, move |backing| backing.symlink(parent.0, &name, &target, caller), entry);
+        let work = move |backing: &Backing, once: &mut Once| backing.symlink((parent.0, &name), &target, caller, once);
+        self.once_on_pool(self.once(request), reply, work, entry);
     }
 
     fn rename(
@@ -325,25 +365,26 @@ impl Filesystem for HoodyFs {
     ) {
         self.begin(Operation::Rename, request, parent.0);
         let (name, new_name) = (name.to_owned(), new_name.to_owned());
-        self.on_pool(
-            reply,
-            move |backing| backing.rename((parent.0, &name), (new_parent.0, &new_name), flags.bits()),
-            done,
-        );
+        let work = move |backing: &Backing, once: &mut Once| {
+            backing.rename((parent.0, &name), (new_parent.0, &new_name), flags.bits(), once)
+        };
+        self.once_on_pool(self.once(request), reply, work, done);
     }
 
     fn link(&self, request: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.begin(Operation::Link, request, node.0);
         let name = name.to_owned();
-        self.on_pool(reply, move |backing| backing.link(node.0, parent.0, &name), entry);
+        let work = move |backing: &Backing, once: &mut Once| backing.link(node.0, parent.0, &name, once);
+        self.once_on_pool(self.once(request), reply, work, entry);
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         self.begin(Operation::Open, request, node.0);
         if self.backing.inodes.cached_path_fd(node.0).is_some() {
-            return finish(reply, self.backing.open(node.0, flags.0), opened);
+            return finish(reply, self.backing.open(node.0, flags.0, number(request)), opened);
         }
-        self.on_pool(reply, move |backing| backing.open(node.0, flags.0), opened);
+        let number = number(request);
+        self.on_pool(reply, move |backing| backing.open(node.0, flags.0, number), opened);
     }
 
     fn create(
@@ -358,7 +399,10 @@ impl Filesystem for HoodyFs {
     ) {
         self.begin(Operation::Create, request, parent.0);
         let (name, caller) = (name.to_owned(), caller(request));
-        self.on_pool(reply, move |backing| backing.create(parent.0, &name, mode & !umask, flags, caller), created);
+        let work = move |backing: &Backing, once: &mut Once| {
+            backing.create((parent.0, &name), mode & !umask, flags, caller, once)
+        };
+        self.once_on_pool(self.once(request), reply, work, created);
     }
 
     fn read(
@@ -396,7 +440,8 @@ impl Filesystem for HoodyFs {
     fn flush(&self, request: &Request, node: INodeNo, handle: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
         self.begin(Operation::Flush, request, node.0);
         if let Some(open) = self.backing.handles.get(handle.0) {
-            self.backing.coordinator.flush(open.file, lock::LockOwner(owner.0), Handle(handle.0));
+            let ticket = Ticket(number(request));
+            self.backing.coordinator.flush(ticket, open.file, lock::LockOwner(owner.0), Handle(handle.0));
         }
         reply.ok();
     }
@@ -413,7 +458,7 @@ impl Filesystem for HoodyFs {
     ) {
         self.begin(Operation::Release, request, node.0);
         let nameless = self.backing.inodes.with(node.0, |inode| inode.nameless).unwrap_or(true);
-        let closed = self.backing.release(handle.0);
+        let closed = self.backing.release(node.0, handle.0);
         reply.ok();
         if nameless {
             // The last close of a deleted file frees its blocks.
@@ -455,10 +500,17 @@ impl Filesystem for HoodyFs {
         mut reply: ReplyDirectoryPlus,
     ) {
         self.begin(Operation::ReadDirPlus, request, node.0);
-        let backing = self.backing.clone();
-        self.pool.spawn_blocking(move || match fill_plus(&backing, node.0, offset, &mut reply) {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error(Errno::from(error)),
+        let (backing, mut once) = (self.backing.clone(), self.once(request));
+        self.pool.spawn_blocking(move || {
+            match fill_plus(&backing, node.0, offset, &mut reply, &mut once) {
+                Ok(()) => reply.ok(),
+                Err(error) => {
+                    // The kernel counts nothing for an error.
+                    once.take_back(&backing.inodes);
+                    reply.error(Errno::from(error));
+                }
+            }
+            drop(once);
         });
     }
 
@@ -497,7 +549,8 @@ impl Filesystem for HoodyFs {
     ) {
         self.begin(Operation::SetXattr, request, node.0);
         let (name, value) = (name.to_owned(), value.to_vec());
-        self.on_pool(reply, move |backing| backing.set_xattr(node.0, &name, &value, flags), done);
+        let work = move |backing: &Backing, once: &mut Once| backing.set_xattr(node.0, (&name, &value), flags, once);
+        self.once_on_pool(self.once(request), reply, work, done);
     }
 
     fn getxattr(&self, request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -530,7 +583,8 @@ impl Filesystem for HoodyFs {
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.begin(Operation::RemoveXattr, request, node.0);
         let name = name.to_owned();
-        self.on_pool(reply, move |backing| backing.remove_xattr(node.0, &name), done);
+        let work = move |backing: &Backing, once: &mut Once| backing.remove_xattr(node.0, &name, once);
+        self.once_on_pool(self.once(request), reply, work, done);
     }
 
     fn access(&self, request: &Request, node: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
@@ -583,7 +637,7 @@ impl Filesystem for HoodyFs {
         match self.lock_call(request, node, handle, owner, (start, end), kind, pid) {
             Ok(call) => {
                 let call = LockCall { wait: sleep, ..call };
-                self.backing.coordinator.set_lock(Ticket(request.unique().0), call, LockReply(reply));
+                self.backing.coordinator.set_lock(Ticket(number(request)), call, LockReply(reply));
             }
             Err(error) => reply.error(Errno::from(error)),
         }
@@ -627,9 +681,20 @@ impl Filesystem for HoodyFs {
     }
 }
 
-fn fill_plus(backing: &Backing, node: u64, offset: u64, reply: &mut ReplyDirectoryPlus) -> io::Result<()> {
+fn fill_plus(
+    backing: &Backing,
+    node: u64,
+    offset: u64,
+    reply: &mut ReplyDirectoryPlus,
+    once: &mut Once,
+) -> io::Result<()> {
     let mut failed = None;
+    once.take_back(&backing.inodes);
     backing.read_directory(node, offset, |entry| {
+        if once.counted() == MAX_COUNTED {
+            // The kernel asks for the rest with its next request.
+            return true;
+        }
         let stat = match backing.stat_entry(node, &entry.name) {
             Ok(Some(stat)) => stat,
             Ok(None) => return false,
@@ -643,10 +708,16 @@ fn fill_plus(backing: &Backing, node: u64, offset: u64, reply: &mut ReplyDirecto
             let attributes = backing.attributes(file_id(&stat).ino, &stat);
             return add_plus(reply, &entry.name, entry.cookie, &attributes);
         }
-        let attributes = backing.remember(node, &entry.name, &stat, None);
+        let attributes = match backing.remember(node, &entry.name, &stat, None, once) {
+            Ok(attributes) => attributes,
+            Err(error) => {
+                failed = Some(error);
+                return true;
+            }
+        };
         let full = add_plus(reply, &entry.name, entry.cookie, &attributes);
         if full {
-            drop(backing.inodes.forget(attributes.ino.0, 1));
+            once.take_back_one(&backing.inodes);
         }
         full
     })?;

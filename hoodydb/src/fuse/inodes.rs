@@ -6,16 +6,20 @@
 //!
 //! Invariant: every step in the backing directory is one name below a descriptor; nothing follows a link.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::once::Once;
+use crate::handover::{Effect, InodeRecord, InodeTable, Memory, Operation, Slot, Word};
 use crate::lock::FileId;
 
 /// The root's node id, fixed by the FUSE protocol.
@@ -41,10 +45,13 @@ pub(super) struct Inode {
     /// Its last known name is gone: the descriptor is the only way to it.
     pub(super) nameless: bool,
     path_fd: Option<Arc<OwnedFd>>,
+    /// Its place in the table that outlives this process; the root needs none.
+    slot: Option<Slot>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tables {
+    kept: InodeTable,
     nodes: HashMap<u64, Inode>,
     aliases: HashMap<FileId, u64>,
     last_alias: u64,
@@ -58,6 +65,7 @@ struct Tables {
 pub(super) struct Inodes {
     device: u64,
     max_descriptors: usize,
+    memory: Memory,
     tables: Mutex<Tables>,
     /// Names change under the write side; descriptors are opened by name under the read side.
     names: RwLock<()>,
@@ -72,11 +80,54 @@ pub(super) fn open_path(parent: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+impl Inode {
+    fn record(&self, node: u64) -> InodeRecord {
+        InodeRecord {
+            node,
+            dev: self.file.dev,
+            ino: self.file.ino,
+            parent: self.parent,
+            lookups: self.lookups,
+            path_fd: self.path_fd.as_ref().map(|fd| fd.as_raw_fd()),
+            backing_id: self.backing_id,
+            cached_io: self.cached_io,
+            nameless: self.nameless,
+            name: self.name.as_bytes().to_vec(),
+        }
+    }
+
+    fn restored(slot: Slot, record: InodeRecord) -> Self {
+        // SAFETY: the process that opened the descriptor is dead, and the table names each one once.
+        let own = |fd| Arc::new(unsafe { OwnedFd::from_raw_fd(fd) });
+        Self {
+            file: FileId { dev: record.dev, ino: record.ino },
+            parent: record.parent,
+            name: OsString::from_vec(record.name),
+            lookups: record.lookups,
+            opens: 0,
+            backing_id: record.backing_id,
+            cached_io: record.cached_io,
+            nameless: record.nameless,
+            path_fd: record.path_fd.map(own),
+            slot: Some(slot),
+        }
+    }
+}
+
 impl Inodes {
-    /// The root alone; at most about `max_descriptors` are kept for inodes that could be reached by name.
-    pub(super) fn new(root: OwnedFd, max_descriptors: usize) -> io::Result<Self> {
+    /// The root, and what the process before this one left; at most about `max_descriptors` are kept for inodes that could be
+    /// reached by name.
+    pub(super) fn new(root: OwnedFd, max_descriptors: usize, memory: &Memory) -> io::Result<Self> {
         let stat = rustix::fs::fstat(&root)?;
-        let mut tables = Tables { last_alias: FIRST_ALIAS, ..Tables::default() };
+        let (kept, records) = InodeTable::open(memory);
+        let mut tables = Tables {
+            kept,
+            nodes: HashMap::new(),
+            aliases: HashMap::new(),
+            last_alias: memory.word(Word::LastAlias).load(Relaxed).max(FIRST_ALIAS),
+            cached: VecDeque::new(),
+            descriptors: 1,
+        };
         let root = Inode {
             file: file_id(&stat),
             parent: ROOT,
@@ -87,11 +138,59 @@ impl Inodes {
             cached_io: false,
             nameless: false,
             path_fd: Some(Arc::new(root)),
+            slot: None,
         };
         tables.aliases.insert(root.file, ROOT);
         tables.nodes.insert(ROOT, root);
-        tables.descriptors = 1;
-        Ok(Self { device: stat.st_dev, max_descriptors, tables: Mutex::new(tables), names: RwLock::new(()) })
+        for (slot, record) in records {
+            let node = record.node;
+            let inode = Inode::restored(slot, record);
+            if node >= FIRST_ALIAS {
+                tables.aliases.insert(inode.file, node);
+            }
+            if inode.path_fd.is_some() {
+                tables.cached.push_back(node);
+                tables.descriptors += 1;
+            }
+            tables.nodes.insert(node, inode);
+        }
+        Ok(Self {
+            device: stat.st_dev,
+            max_descriptors,
+            memory: memory.share(),
+            tables: Mutex::new(tables),
+            names: RwLock::new(()),
+        })
+    }
+
+    /// After all handles are counted: what nobody uses any more, because the process before this one died in the middle of
+    /// letting it go. Gives the backing ids that are to be closed.
+    pub(super) fn let_go_of_unused(&self) -> Vec<u32> {
+        let mut tables = self.tables();
+        let unused: Vec<u64> =
+            tables.nodes.iter().filter(|(_, inode)| inode.opens == 0).map(|(node, _)| *node).collect();
+        let mut ids = Vec::new();
+        for node in unused {
+            if let Some(inode) = tables.nodes.get_mut(&node)
+                && (inode.backing_id != 0 || inode.cached_io)
+            {
+                ids.extend((inode.backing_id != 0).then_some(inode.backing_id));
+                (inode.backing_id, inode.cached_io) = (0, false);
+                tables.keep(node, None);
+            }
+            drop(tables.remove_if_unused(node, None));
+        }
+        ids
+    }
+
+    /// The backing ids in use.
+    pub(super) fn backing_ids(&self) -> HashSet<u32> {
+        self.tables().nodes.values().map(|inode| inode.backing_id).filter(|id| *id != 0).collect()
+    }
+
+    /// Nothing changes any more: whoever wants to waits for ever.
+    pub(super) fn freeze(&self) {
+        std::mem::forget(self.tables());
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -104,11 +203,23 @@ impl Inodes {
         change()
     }
 
-    /// Counts one lookup of a file found as `name` in `parent`, and gives its node id.
-    pub(super) fn remember(&self, parent: u64, name: &OsStr, stat: &Stat, path_fd: Option<OwnedFd>) -> u64 {
+    /// Counts one lookup of a file found as `name` in `parent` for a request, and gives its node id.
+    ///
+    /// # Errors
+    /// ENFILE if the table is full.
+    pub(super) fn remember(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        stat: &Stat,
+        path_fd: Option<OwnedFd>,
+        once: &mut Once,
+    ) -> io::Result<u64> {
         let file = file_id(stat);
+        let operation = once.operation()?;
         let mut tables = self.tables();
         let node = self.node_of(&mut tables, file);
+        operation.about_to_count(node);
         let inode = tables.nodes.entry(node).or_insert_with(|| Inode {
             file,
             parent,
@@ -119,16 +230,41 @@ impl Inodes {
             cached_io: false,
             nameless: false,
             path_fd: None,
+            slot: None,
         });
         inode.lookups += 1;
         if inode.nameless {
             (inode.parent, inode.name, inode.nameless) = (parent, name.to_owned(), false);
         }
-        if let Some(fd) = path_fd.filter(|_| inode.path_fd.is_none()) {
-            inode.path_fd = Some(Arc::new(fd));
+        let has_new_fd = inode.path_fd.is_none() && path_fd.is_some();
+        if has_new_fd {
+            inode.path_fd = path_fd.map(Arc::new);
+        }
+        if !tables.keep(node, Some(Effect::Counted(operation))) {
+            drop(tables.forget_new(node, file));
+            return Err(Errno::NFILE.into());
+        }
+        if has_new_fd {
             tables.keep_descriptor(node, self.max_descriptors);
         }
-        node
+        Ok(node)
+    }
+
+    /// Takes back the last inode that was counted for a request; gives what must be dropped outside.
+    pub(super) fn take_back(&self, operation: &Operation) -> Option<Arc<OwnedFd>> {
+        let node = operation.last_counted()?;
+        let mut tables = self.tables();
+        let effect = Effect::TakenBack(operation);
+        let Some(inode) = tables.nodes.get_mut(&node).filter(|inode| inode.slot.is_some()) else {
+            tables.kept.note(effect);
+            return None;
+        };
+        inode.lookups = inode.lookups.saturating_sub(1);
+        if inode.lookups == 0 && inode.opens == 0 {
+            return tables.remove_if_unused(node, Some(effect));
+        }
+        tables.keep(node, Some(effect));
+        None
     }
 
     fn node_of(&self, tables: &mut Tables, file: FileId) -> u64 {
@@ -141,6 +277,7 @@ impl Inodes {
         }
         tables.last_alias += 1;
         let node = tables.last_alias;
+        self.memory.word(Word::LastAlias).store(node, Release);
         tables.aliases.insert(file, node);
         node
     }
@@ -166,7 +303,47 @@ impl Inodes {
         let mut tables = self.tables();
         let inode = tables.nodes.get_mut(&node)?;
         inode.lookups = inode.lookups.saturating_sub(count);
-        tables.remove_if_unused(node)
+        let (lookups, slot) = (inode.lookups, inode.slot);
+        if let Some(slot) = slot.filter(|_| lookups > 0) {
+            tables.kept.set_lookups(slot, lookups);
+        }
+        tables.remove_if_unused(node, None)
+    }
+
+    /// Counts one handle more; the first one decides how the file is open. `register` asks the kernel for a backing id; none if
+    /// that cannot be.
+    ///
+    /// # Errors
+    /// ESTALE if the kernel has forgotten the inode.
+    pub(super) fn opened(
+        &self,
+        node: u64,
+        register: impl FnOnce() -> Option<Option<u32>>,
+    ) -> io::Result<(FileId, u32)> {
+        let mut tables = self.tables();
+        let inode = tables.nodes.get_mut(&node).ok_or(Errno::STALE)?;
+        inode.opens += 1;
+        // One kind of open per inode at a time: the kernel answers EIO to a mixture (fs/fuse/iomode.c).
+        let mut has_changed = false;
+        if !inode.cached_io && inode.backing_id == 0 {
+            match register() {
+                Some(Some(id)) => (inode.backing_id, has_changed) = (id, true),
+                Some(None) => (inode.cached_io, has_changed) = (true, true),
+                None => (),
+            }
+        }
+        let opened = (inode.file, inode.backing_id);
+        if has_changed {
+            tables.keep(node, None);
+        }
+        Ok(opened)
+    }
+
+    /// The handle of a process before this one.
+    pub(super) fn count_restored_handle(&self, node: u64) {
+        if let Some(inode) = self.tables().nodes.get_mut(&node) {
+            inode.opens += 1;
+        }
     }
 
     /// Counts one handle less; with the last one gives the backing id that is to be closed, 0 for none.
@@ -178,8 +355,12 @@ impl Inodes {
             return (0, None);
         }
         let backing_id = std::mem::take(&mut inode.backing_id);
-        inode.cached_io = false;
-        (backing_id, tables.remove_if_unused(node))
+        let has_changed = backing_id != 0 || std::mem::take(&mut inode.cached_io);
+        if has_changed {
+            // Struck out before it is closed: the next worker must not believe in it.
+            tables.keep(node, None);
+        }
+        (backing_id, tables.remove_if_unused(node, None))
     }
 
     /// The cached descriptor of an inode, without any system call.
@@ -225,6 +406,7 @@ impl Inodes {
                 return Ok(other.clone());
             }
             inode.path_fd = Some(fd.clone());
+            tables.name_descriptor(node);
             tables.keep_descriptor(node, self.max_descriptors);
         }
         Ok(fd)
@@ -243,6 +425,7 @@ impl Inodes {
         let inode = tables.nodes.get_mut(&node)?;
         if inode.path_fd.is_none() {
             inode.path_fd = Some(Arc::new(fd));
+            tables.name_descriptor(node);
             tables.keep_descriptor(node, usize::MAX);
         }
         Some(node)
@@ -250,18 +433,22 @@ impl Inodes {
 
     /// The name that a node was last known by is gone.
     pub(super) fn removed(&self, node: u64, parent: u64, name: &OsStr) {
-        if let Some(inode) = self.tables().nodes.get_mut(&node)
+        let mut tables = self.tables();
+        if let Some(inode) = tables.nodes.get_mut(&node)
             && inode.parent == parent
             && inode.name == name
         {
             inode.nameless = true;
+            tables.keep(node, None);
         }
     }
 
     /// A node has a new name.
     pub(super) fn renamed(&self, node: u64, parent: u64, name: &OsStr) {
-        if let Some(inode) = self.tables().nodes.get_mut(&node) {
+        let mut tables = self.tables();
+        if let Some(inode) = tables.nodes.get_mut(&node) {
             (inode.parent, inode.name, inode.nameless) = (parent, name.to_owned(), false);
+            tables.keep(node, None);
         }
     }
 
@@ -291,12 +478,49 @@ impl Inodes {
 }
 
 impl Tables {
-    fn remove_if_unused(&mut self, node: u64) -> Option<Arc<OwnedFd>> {
+    /// Writes an inode into the table that outlives this process; false if that is full.
+    fn keep(&mut self, node: u64, effect: Option<Effect>) -> bool {
+        let Some(inode) = self.nodes.get_mut(&node) else { return true };
+        let record = inode.record(node);
+        match (inode.slot, node) {
+            (Some(slot), _) => self.kept.update(slot, &record, effect),
+            (None, ROOT) => {
+                if let Some(effect) = effect {
+                    self.kept.note(effect);
+                }
+            }
+            (None, _) => match self.kept.insert(&record, effect) {
+                Ok(slot) => inode.slot = Some(slot),
+                Err(_) => return false,
+            },
+        }
+        true
+    }
+
+    /// Writes down the descriptor of an inode.
+    fn name_descriptor(&mut self, node: u64) {
+        if let Some(Inode { slot: Some(slot), path_fd, .. }) = self.nodes.get(&node) {
+            self.kept.set_path_fd(*slot, path_fd.as_ref().map(|fd| fd.as_raw_fd()));
+        }
+    }
+
+    /// An inode that found no room in the table.
+    fn forget_new(&mut self, node: u64, file: FileId) -> Option<Inode> {
+        if node >= FIRST_ALIAS {
+            self.aliases.remove(&file);
+        }
+        self.nodes.remove(&node)
+    }
+
+    fn remove_if_unused(&mut self, node: u64, effect: Option<Effect>) -> Option<Arc<OwnedFd>> {
         let inode = self.nodes.get(&node)?;
         if node == ROOT || inode.lookups > 0 || inode.opens > 0 {
             return None;
         }
         let inode = self.nodes.remove(&node)?;
+        if let Some(slot) = inode.slot {
+            self.kept.remove(slot, effect);
+        }
         if node >= FIRST_ALIAS {
             self.aliases.remove(&inode.file);
         }
@@ -318,7 +542,10 @@ impl Tables {
             if oldest == ROOT || inode.nameless || oldest == node {
                 self.cached.push_back(oldest);
             } else {
-                inode.path_fd = None;
+                // Struck out before it is closed: its number may be another file's the next moment.
+                let closing = inode.path_fd.take();
+                self.name_descriptor(oldest);
+                drop(closing);
                 self.descriptors -= 1;
             }
         }

@@ -1,6 +1,8 @@
 //! How many requests of each kind were answered.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::handover::{COUNTERS, Memory};
 
 macro_rules! operations {
     ($($name:ident = $text:literal),* $(,)?) => {
@@ -49,26 +51,28 @@ operations! {
     Write = "WRITE",
 }
 
-/// One counter per operation.
+/// One counter per operation, in the memory that outlives this process.
 #[derive(Debug)]
 pub(super) struct Requests {
-    counts: Vec<AtomicU64>,
+    memory: Memory,
 }
 
-impl Default for Requests {
-    fn default() -> Self {
-        Self { counts: NAMES.iter().map(|_| AtomicU64::new(0)).collect() }
-    }
-}
+const _: () = assert!(NAMES.len() <= COUNTERS);
 
 impl Requests {
+    /// The counters as the process before this one left them.
+    pub(super) fn new(memory: &Memory) -> Self {
+        Self { memory: memory.share() }
+    }
+
     pub(super) fn count(&self, operation: Operation) {
-        self.counts[operation as usize].fetch_add(1, Relaxed);
+        self.memory.counter(operation as usize).fetch_add(1, Relaxed);
     }
 
     /// Operations that were asked for at least once, in alphabetical order.
     pub(super) fn list(&self) -> Vec<(&'static str, u64)> {
-        let counts = NAMES.iter().zip(&self.counts).map(|(name, count)| (*name, count.load(Relaxed)));
+        let counts = NAMES.iter().enumerate();
+        let counts = counts.map(|(index, name)| (*name, self.memory.counter(index).load(Relaxed)));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 }

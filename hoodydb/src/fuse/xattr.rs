@@ -9,6 +9,8 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use super::backing::Backing;
+use super::once::Once;
+use super::requests::Operation;
 
 /// Only this namespace is stored: labels, capabilities and ACLs of the system would mean nothing below the mount.
 const STORED: &[u8] = b"user.";
@@ -19,6 +21,10 @@ const MAX_BYTES: usize = 65_536;
 /// Whether attributes of this name are kept.
 pub(super) fn is_stored(name: &OsStr) -> bool {
     name.as_bytes().starts_with(STORED)
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
 }
 
 impl Backing {
@@ -55,20 +61,47 @@ impl Backing {
 
     /// # Errors
     /// EOPNOTSUPP for names that are not stored here; those of setxattr(2).
-    pub(super) fn set_xattr(&self, node: u64, name: &OsStr, value: &[u8], flags: i32) -> io::Result<()> {
+    pub(super) fn set_xattr(
+        &self,
+        node: u64,
+        (name, value): (&OsStr, &[u8]),
+        flags: i32,
+        once: &mut Once,
+    ) -> io::Result<()> {
         if !is_stored(name) {
             return Err(Errno::OPNOTSUPP.into());
         }
         let flags = XattrFlags::from_bits_retain(flags.cast_unsigned());
-        self.with_link(node, |link| rustix::fs::setxattr(link, name, value, flags))
+        let was_there = self.begin_xattr(Operation::SetXattr, node, name, once)?;
+        match self.with_link(node, |link| rustix::fs::setxattr(link, name, value, flags)) {
+            // A process before this one did it.
+            Err(error) if is(&error, Errno::EXIST) && was_there == Some(false) => Ok(()),
+            done => done,
+        }
     }
 
     /// # Errors
     /// EOPNOTSUPP for names that are not stored here; those of removexattr(2).
-    pub(super) fn remove_xattr(&self, node: u64, name: &OsStr) -> io::Result<()> {
+    pub(super) fn remove_xattr(&self, node: u64, name: &OsStr, once: &mut Once) -> io::Result<()> {
         if !is_stored(name) {
             return Err(Errno::OPNOTSUPP.into());
         }
-        self.with_link(node, |link| rustix::fs::removexattr(link, name))
+        let was_there = self.begin_xattr(Operation::RemoveXattr, node, name, once)?;
+        match self.with_link(node, |link| rustix::fs::removexattr(link, name)) {
+            // A process before this one did it.
+            Err(error) if is(&error, Errno::NODATA) && was_there == Some(true) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Begins to change an attribute. For a request that a process before this one may have carried out: whether the attribute
+    /// was there before.
+    fn begin_xattr(&self, kind: Operation, node: u64, name: &OsStr, once: &mut Once) -> io::Result<Option<bool>> {
+        if let Some([was_there, ..]) = once.before() {
+            return Ok(Some(was_there == 1));
+        }
+        let was_there = self.get_xattr(node, name).is_ok();
+        once.begin(kind, [u64::from(was_there), 0, 0, 0, 0, 0])?;
+        Ok(None)
     }
 }

@@ -1,14 +1,32 @@
 //! Half-open byte ranges of a file.
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes `start..end` of a file; never empty.
 ///
 /// # Units
 /// Bytes. `end` is at most 2^63: `fcntl(2)` counts with `off_t`, and its "to the end of the file" (`l_len == 0`) arrives
 /// from the kernel as the inclusive last byte 2^63 - 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Bounds")]
 pub struct ByteRange {
     start: u64,
     end: u64,
+}
+
+/// What is read of a saved range, before it is known not to be empty.
+#[derive(Deserialize)]
+struct Bounds {
+    start: u64,
+    end: u64,
+}
+
+impl TryFrom<Bounds> for ByteRange {
+    type Error = &'static str;
+
+    fn try_from(Bounds { start, end }: Bounds) -> Result<Self, Self::Error> {
+        Self::new(start, end).ok_or("a byte range is empty")
+    }
 }
 
 impl ByteRange {

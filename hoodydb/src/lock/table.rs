@@ -11,10 +11,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{ByteRange, Handle, LockKind, LockOwner, Pid, Tid};
 
 /// Who a record belongs to: the kernel's lock owner, and a part of it where one owner must not stand for all its locks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Holder {
     /// The kernel's lock owner.
     pub owner: LockOwner,
@@ -30,7 +32,7 @@ impl Holder {
 }
 
 /// The call that made a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The open file description it came through.
     pub handle: Handle,
@@ -46,7 +48,7 @@ pub struct Origin {
 ///
 /// # Layout
 /// 48 bytes; with its index entries about 112 bytes per record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The bytes.
     pub range: ByteRange,
@@ -71,15 +73,49 @@ pub struct Conflict {
     pub at_ns: u64,
 }
 
-/// All records of one file.
-#[derive(Clone, Debug, Default)]
+/// All records of one file. Saved are the records alone; the indexes are made anew of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Held")]
 pub struct LockTable {
     held: BTreeMap<Holder, Vec<Record>>,
+    #[serde(skip_serializing)]
     writes: BTreeMap<u64, (u64, Holder)>,
+    #[serde(skip_serializing)]
     reads: BTreeMap<(u64, Holder), u64>,
     /// An upper bound of the length of any read record; falls back to 0 when the last one goes.
+    #[serde(skip_serializing)]
     longest_read_bytes: u64,
+    #[serde(skip_serializing)]
     records: usize,
+}
+
+/// What is read of a saved table, before it is known to obey the law.
+#[derive(Deserialize)]
+struct Held {
+    held: BTreeMap<Holder, Vec<Record>>,
+}
+
+impl TryFrom<Held> for LockTable {
+    type Error = &'static str;
+
+    fn try_from(Held { held }: Held) -> Result<Self, Self::Error> {
+        let mut table = Self::default();
+        for (holder, list) in &held {
+            if list.is_empty() || !list.is_sorted_by(|one, next| one.range.end() <= next.range.start()) {
+                return Err("the records of a holder are not in order");
+            }
+            list.iter().for_each(|record| table.remember(*holder, record));
+        }
+        table.held = held;
+        let lawful = |holder, record: &Record| {
+            record.kind == LockKind::Read || table.conflict(holder, record.range, record.kind).is_none()
+        };
+        let all_indexed = table.writes.len() + table.reads.len() == table.records;
+        if !all_indexed || !table.iter().all(|(holder, list)| list.iter().all(|record| lawful(holder, record))) {
+            return Err("two conflicting locks are held");
+        }
+        Ok(table)
+    }
 }
 
 impl LockTable {

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::LockOwner;
 
 /// A hold that others wait for: who, and since when on the caller's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Hold {
     pub(super) owner: LockOwner,
     pub(super) since_ns: u64,
@@ -19,7 +21,7 @@ pub(super) struct Hold {
 const MAX_PAIRS: usize = 4_096;
 
 /// What was spent, in nanoseconds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Budgets {
     spent_ns: BTreeMap<(Hold, LockOwner), u64>,
 }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::lock::{Conflict, FileId, Handle, Holder, LockKind, LockOwner, LockTable, Origin, Pid};
+use serde::{Deserialize, Serialize};
+
+use crate::lock::{Conflict, FileId, Handle, Holder, LockKind, LockOwner, LockTable, Origin};
 use crate::sqlite::lock_bytes::wal_index;
 use crate::sqlite::{Domains, LockBytes};
 
@@ -11,12 +13,14 @@ use super::budget::Budgets;
 use super::history::{Intent, Process};
 use super::queue::{Verdict, Waiter, Want};
 use super::turn::Turn;
-use super::view::{Counters, DatabaseView, HolderView, WaiterView};
+use super::view::Counters;
 use super::writer_watch::WriterWatch;
-use super::{Activity, Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
+use super::{Activity, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
+
+mod shown;
 
 /// Which of a database's two lock files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Side {
     /// The database file: transactions in rollback mode, connections in WAL mode.
     Main,
@@ -25,14 +29,14 @@ pub(super) enum Side {
 }
 
 /// One copy of SQLite in one process, on one of the two lock files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Domain {
     pub(super) side: Side,
     pub(super) holder: Holder,
 }
 
 /// A transaction that was let in at its read start.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Active {
     /// It got a read lock that lasts; a mark that was only moved is no transaction.
     read: bool,
@@ -42,6 +46,7 @@ struct Active {
 /// Processes remembered per database; beyond, those without a transaction are forgotten.
 const MAX_PROCESSES: usize = 4_096;
 
+#[derive(Serialize, Deserialize)]
 pub(super) struct Database {
     pub(super) file: FileId,
     index_file: Option<FileId>,
@@ -493,77 +498,5 @@ impl Database {
             self.count_queue();
         }
         self.settle(context);
-    }
-
-    /// Processes in a transaction.
-    pub(super) fn running(&self) -> impl Iterator<Item = Pid> + '_ {
-        let wal = self.wal_active();
-        let main = self
-            .main
-            .iter()
-            .filter(move |(_, records)| !wal || records.iter().any(|record| record.kind == LockKind::Write));
-        let index = self
-            .index
-            .iter()
-            .filter(|(_, records)| records.iter().any(|record| record.range.overlaps(wal_index::TRANSACTION)));
-        main.chain(index).filter_map(|(_, records)| records.first().map(|record| record.origin.pid))
-    }
-
-    pub(super) fn view(&self, now: Timestamp, config: &Config) -> DatabaseView {
-        let has_turn = |side, holder| self.turn.is_some_and(|turn| turn.domain == Domain { side, holder });
-        let holder_view = |side, holder: Holder, role, origin: &Origin| HolderView {
-            role,
-            owner: holder.owner,
-            pid: origin.pid,
-            tid: origin.tid,
-            age_ns: now.since(Timestamp(origin.at_ns)),
-            turn: has_turn(side, holder),
-        };
-        let main = self.main.iter().filter_map(|(holder, records)| {
-            let first = records.iter().min_by_key(|record| record.origin.at_ns)?;
-            Some(holder_view(Side::Main, holder, self.lock_bytes.role(records), &first.origin))
-        });
-        let index = self.index.iter().flat_map(|(holder, records)| {
-            records
-                .iter()
-                .map(move |record| holder_view(Side::Index, holder, wal_index::record_role(record), &record.origin))
-        });
-        DatabaseView {
-            file: self.file,
-            wal_index: self.index_file,
-            wal: self.wal_active(),
-            policy: self.policy,
-            holders: main.chain(index).collect(),
-            waiters: self.waiting.iter().map(|waiter| self.waiter_view(waiter, now, config)).collect(),
-            counters: self.counters.clone(),
-        }
-    }
-
-    fn waiter_view(&self, waiter: &Waiter, now: Timestamp, config: &Config) -> WaiterView {
-        let role = match waiter.want {
-            Want::ReadStart(_) => "TURN",
-            _ => match waiter.domain.side {
-                Side::Main => self.lock_bytes.call_role(waiter.call.range, waiter.kind),
-                Side::Index => wal_index::role(waiter.call.range),
-            },
-        };
-        let pid_of = |owner: LockOwner| {
-            let turn = self.turn.filter(|turn| turn.domain.holder.owner == owner).map(|turn| turn.pid);
-            let held = [&self.main, &self.index].into_iter().find_map(|table| {
-                let holder = table.holders_of(owner).next()?;
-                table.of(holder).first().map(|record| record.origin.pid)
-            });
-            turn.or(held).unwrap_or(Pid(0))
-        };
-        let blocked_by = self.blocking_owners(waiter, config).into_iter().map(pid_of).collect();
-        WaiterView {
-            role,
-            owner: waiter.call.owner,
-            pid: waiter.call.pid,
-            tid: waiter.call.tid,
-            age_ns: now.since(waiter.arrived),
-            left_ns: waiter.deadline.map_or(u64::MAX, |deadline| deadline.since(now)),
-            blocked_by,
-        }
     }
 }

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::{FileId, LockOwner, Tid};
 
 use super::{Config, Context, Decision, Group, LockManager, Slot, Ticket, Timestamp};
@@ -17,7 +19,7 @@ pub(super) struct Blocker {
     pub(super) tid: Option<Tid>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Wait {
     file: FileId,
     owner: LockOwner,
@@ -26,16 +28,37 @@ struct Wait {
 }
 
 /// Every parked ticket.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Waits")]
 pub(super) struct WaitGraph {
     waits: BTreeMap<Ticket, Wait>,
+    #[serde(skip_serializing)]
     of_owner: BTreeMap<LockOwner, BTreeSet<Ticket>>,
+    #[serde(skip_serializing)]
     of_group: BTreeMap<Group, usize>,
     /// The container of the call that is being handled.
     pub(super) arriving: Group,
     /// Tickets whose place in the graph changed and was not looked at yet.
     unchecked: Vec<Ticket>,
     suspicions: BTreeSet<(Timestamp, Ticket)>,
+}
+
+/// What is read of a saved graph; who waits of one owner or group follows from it.
+#[derive(Deserialize)]
+struct Waits {
+    waits: BTreeMap<Ticket, Wait>,
+    arriving: Group,
+    unchecked: Vec<Ticket>,
+    suspicions: BTreeSet<(Timestamp, Ticket)>,
+}
+
+impl From<Waits> for WaitGraph {
+    fn from(Waits { waits, arriving, unchecked, suspicions }: Waits) -> Self {
+        let mut graph = Self { arriving, unchecked, suspicions, ..Self::default() };
+        waits.iter().for_each(|(ticket, wait)| graph.index(*ticket, wait));
+        graph.waits = waits;
+        graph
+    }
 }
 
 /// A cycle through a ticket.
@@ -67,11 +90,15 @@ impl WaitGraph {
     }
 
     pub(super) fn park(&mut self, ticket: Ticket, file: FileId, owner: LockOwner, tid: Tid) {
-        let group = self.arriving;
-        self.waits.insert(ticket, Wait { file, owner, tid, group });
-        *self.of_group.entry(group).or_default() += 1;
-        self.of_owner.entry(owner).or_default().insert(ticket);
+        let wait = Wait { file, owner, tid, group: self.arriving };
+        self.waits.insert(ticket, wait);
+        self.index(ticket, &wait);
         self.unchecked.push(ticket);
+    }
+
+    fn index(&mut self, ticket: Ticket, wait: &Wait) {
+        *self.of_group.entry(wait.group).or_default() += 1;
+        self.of_owner.entry(wait.owner).or_default().insert(ticket);
     }
 
     pub(super) fn leave(&mut self, ticket: Ticket) {

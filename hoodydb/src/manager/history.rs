@@ -1,5 +1,7 @@
 //! What a process has done on a database, and what its next read start is likely to become.
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::Pid;
 
 use super::Timestamp;
@@ -11,7 +13,7 @@ const READER_AFTER: u32 = 16;
 const WRITER_AFTER: u32 = 4;
 
 /// What a read start is likely to become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Intent {
     /// It only reads: it needs no turn.
     Reader,
@@ -25,7 +27,7 @@ pub(super) enum Intent {
 ///
 /// # Layout
 /// 32 bytes; bit i of `wrote` tells of the transaction i before the last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Process {
     pub(super) pid: Pid,
     wrote: u32,

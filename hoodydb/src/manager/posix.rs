@@ -2,15 +2,18 @@
 //!
 //! `F_SETLK` is answered at once, `F_SETLKW` waits without limit, `close()` of any descriptor drops all of the owner's locks.
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::{ByteRange, Conflict, FileId, Handle, Holder, LockKind, LockOwner, LockTable, Origin};
 
 use super::deadlock::Blocker;
 use super::{Context, Decision, Denial, LockCall, Ticket, Timestamp};
 
+#[derive(Serialize, Deserialize)]
 pub(super) struct PosixFile {
-    file: FileId,
+    pub(super) file: FileId,
     table: LockTable,
-    waiting: Vec<(Ticket, LockCall, Timestamp)>,
+    pub(super) waiting: Vec<(Ticket, LockCall, Timestamp)>,
 }
 
 impl PosixFile {

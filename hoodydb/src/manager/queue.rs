@@ -3,6 +3,8 @@
 //! The rules of which call may wait and which is answered at once are those of SQLite's lock protocol (docs/SEMANTICS.md):
 //! a call may only wait where its process holds nothing that the queue waits for.
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::{Conflict, LockKind, LockOwner, Tid};
 use crate::sqlite::lock_bytes::wal_index;
 use crate::sqlite::{DatabaseCall, WalIndexCall};
@@ -19,7 +21,7 @@ use super::{Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timesta
 ///
 /// # Layout
 /// 152 bytes, plus about 150 in the wait graph.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Waiter {
     pub(super) ticket: Ticket,
     pub(super) call: LockCall,
@@ -36,7 +38,7 @@ pub(super) struct Waiter {
 }
 
 /// How a call is treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Want {
     /// A read start: queues for the turn, unless its process only reads.
     ReadStart(Intent),
@@ -286,6 +288,7 @@ impl Database {
             if spent < context.config.max_wait_ns {
                 self.waiting[at].behind = behind;
                 self.waiting[at].deadline = Some(fresh);
+                self.count_queue();
                 return Verdict::Wait;
             }
         }
@@ -341,17 +344,23 @@ impl Database {
         owners
     }
 
-    /// When something changes by itself; `None` while nobody waits.
-    pub(super) fn next_deadline(&self, config: &Config) -> Option<Timestamp> {
+    /// When something changes by itself; `None` while nobody waits. What time alone does not change is left out: it would
+    /// be due again as soon as it was looked at.
+    pub(super) fn next_deadline(&self, config: &Config, admitting: bool) -> Option<Timestamp> {
         if self.waiting.is_empty() {
             return None;
         }
-        let turn = self.turn.and_then(|turn| turn.ends_at(self.policy, config));
+        let turn = self.turn.filter(|_| self.turn_is_wanted()).and_then(|turn| turn.ends_at(self.policy, config));
         let watch = self.watch.and_then(|watch| watch.next(config));
+        let is_free = |waiter: &Waiter| {
+            self.table(waiter.domain.side).conflict(waiter.domain.holder, waiter.call.range, waiter.kind).is_none()
+        };
         let holds = self.waiting.iter().filter_map(|waiter| match waiter.want {
             Want::Upgrade => Some(waiter.arrived.plus(config.reader_hold_ns)),
             // While the watch has something to do, that comes first.
-            _ if watch.is_none() && self.is_held_as_reader(waiter) => Some(self.watch?.due(waiter.arrived, config)),
+            _ if admitting && watch.is_none() && self.is_held_as_reader(waiter) && is_free(waiter) => {
+                Some(self.watch?.due(waiter.arrived, config))
+            }
             _ => None,
         });
         holds.chain(turn).chain(watch).chain(self.first_deadline).min()
@@ -373,8 +382,13 @@ impl Database {
         self.first_deadline = self.waiting.iter().filter_map(|waiter| waiter.deadline).min();
     }
 
+    /// Whether the end of the turn would let somebody go.
+    fn turn_is_wanted(&self) -> bool {
+        self.waiting.iter().any(|waiter| waiter.want.takes_turn() || waiter.want == Want::Upgrade)
+    }
+
     fn probe_if_needed(&mut self, context: &mut Context<'_>) {
-        let waits = self.waiting.iter().any(|waiter| waiter.want.takes_turn() || waiter.want == Want::Upgrade);
+        let waits = self.turn_is_wanted();
         let policy = self.policy;
         let Some(turn) = &mut self.turn else {
             if let Some(watch) = &mut self.watch {

@@ -8,12 +8,14 @@
 //! ```
 //! Nothing here is an obligation to others: a turn that is over only lets the next in line begin.
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::{Pid, Tid};
 
 use super::database::Domain;
 use super::{Activity, Config, Policy, Timestamp};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Turn {
     /// Names this turn in probes.
     pub(super) id: u64,
@@ -25,7 +27,7 @@ pub(super) struct Turn {
     state: State,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum State {
     /// Holds a read lock, or was just let in; intent must show by `until`. `ending`: it has written, and is about to let go.
     Reading { until: Timestamp, probed: bool, ending: bool },

@@ -2,6 +2,8 @@
 //!
 //! Filled by [`super::LockManager::view`]; it knows no names of files or processes, only their ids.
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::{FileId, LockOwner, Pid, Tid};
 
 /// Everything the manager knows about its databases and its work so far.
@@ -18,7 +20,7 @@ pub struct View {
 }
 
 /// Counts since the start; never reset.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Lock calls that were granted, unlocks left out.
     pub granted: u64,

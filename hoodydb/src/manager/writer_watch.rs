@@ -13,9 +13,11 @@
 //!                            else:    settled, waiters go
 //! ```
 
+use serde::{Deserialize, Serialize};
+
 use super::{Activity, Config, Timestamp};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct WriterWatch {
     /// When the writer got its lock: tells one write transaction from the next.
     writer_at: Timestamp,

@@ -54,6 +54,7 @@ fn facts(mount: &MountStatus) -> Vec<(&'static str, String)> {
     );
     vec![
         ("backing", printable(&mount.backing)),
+        ("processes", processes(mount)),
         ("access", mount.access.clone()),
         ("policy", format!("{}, a lock call waits up to {}", mount.policy, millis(mount.max_wait_ms))),
         ("data path", data_path),
@@ -63,6 +64,19 @@ fn facts(mount: &MountStatus) -> Vec<(&'static str, String)> {
         ("granted", granted(&mount.totals)),
         ("refused", refused(&mount.totals)),
     ]
+}
+
+fn processes(mount: &MountStatus) -> String {
+    let pids = format!("keeper {}, worker {}", mount.keeper_pid, mount.worker_pid);
+    match &mount.last_restart {
+        None => pids,
+        Some(last) => format!(
+            "{pids}; {} replaced, the last one because {} (a pause of {})",
+            count(mount.restarts),
+            printable(&last.reason),
+            micros(last.stall_us)
+        ),
+    }
 }
 
 fn granted(counts: &Counts) -> String {

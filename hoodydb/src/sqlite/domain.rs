@@ -8,16 +8,18 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::{Handle, Holder, LockOwner, LockTable};
 
 /// The domains of one database file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Domains {
     of_owner: BTreeMap<LockOwner, Vec<Domain>>,
     last_part: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Domain {
     part: u64,
     handles: Vec<Handle>,

@@ -10,10 +10,12 @@
 //! os.h (`PENDING_BYTE`, `RESERVED_BYTE`, `SHARED_FIRST`, `SHARED_SIZE`), wal.c (`WAL_*_LOCK`), os_unix.c
 //! (`UNIX_SHM_BASE`, `UNIX_SHM_DMS`).
 
+use serde::{Deserialize, Serialize};
+
 use crate::lock::{ByteRange, LockKind, Record};
 
 /// Where the lock bytes of database files lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockBytes {
     pending: u64,
 }
@@ -45,6 +47,11 @@ impl LockBytes {
     /// Lock bytes with PENDING at another offset, as SQLite's own test build has it (0x10000).
     pub const fn at(pending: u64) -> Self {
         Self { pending }
+    }
+
+    /// Whether files can be that long.
+    pub const fn are_valid(self) -> bool {
+        self.pending <= ByteRange::END_OF_FILE - 512
     }
 
     const fn bytes(self, from: u64, length: u64) -> ByteRange {

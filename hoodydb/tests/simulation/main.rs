@@ -3,7 +3,12 @@
 //!
 //! Each property names the promise of docs/SEMANTICS.md that it proves. A failure prints the seed.
 
+mod bytes;
+mod chaos;
 mod client;
+mod heirs;
+mod random;
+mod survival;
 mod world;
 
 use client::{Pattern, Plan};
@@ -134,4 +139,40 @@ fn the_same_clients_fail_without_the_queue() {
             World::new(1, journal, &plans(8, Pattern::Insert, 40)).with_policy(hoodydb::manager::Policy::Posix).run();
         assert!(outcome.busy > 40, "{journal:?}: {outcome:?}");
     }
+}
+
+/// The `-shm` of a database was deleted and made anew, and the database forgotten while somebody has the old one open: its
+/// locks are answered all the same.
+#[test]
+fn a_wal_index_that_outlives_its_database_is_answered() {
+    use hoodydb::lock::{ByteRange, FileId, Handle, LockKind, LockOwner, Pid, Tid};
+    use hoodydb::manager::{Config, Event, Group, LockCall, LockManager, Ticket, Timestamp};
+
+    let [main, old, new] = [10, 11, 12].map(|ino| FileId { dev: 1, ino });
+    let mut manager = LockManager::new(Config::default());
+    let mut out = Vec::new();
+    let mut tell = |event| manager.handle(Timestamp(0), event, &mut out);
+    let opened = |file: FileId| Event::Opened { file, handle: Handle(file.ino), read_only: false };
+    let call = |file: FileId, kind| LockCall {
+        file,
+        owner: LockOwner(1),
+        handle: Handle(file.ino),
+        pid: Pid(1),
+        tid: Tid(1),
+        range: ByteRange::new(128, 129).expect("one byte"),
+        kind,
+        wait: false,
+    };
+    let set = |ticket, file, kind| Event::Set(Ticket(ticket), call(file, kind), Group(0));
+    [main, old, new].into_iter().for_each(|file| tell(opened(file)));
+    for (ticket, index) in [(1, old), (3, new)] {
+        tell(Event::WalIndex { index, database: main });
+        tell(set(ticket, index, Some(LockKind::Read)));
+        tell(set(ticket + 1, index, None));
+    }
+    tell(Event::Release { file: new, handle: Handle(new.ino) });
+    tell(Event::Release { file: main, handle: Handle(main.ino) });
+    tell(set(5, old, Some(LockKind::Read)));
+    tell(set(6, old, None));
+    assert_eq!(out.len(), 6, "{out:?}");
 }

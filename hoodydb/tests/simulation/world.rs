@@ -4,9 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use hoodydb::lock::{ByteRange, FileId, Handle, LockKind, LockOwner, Pid, Tid};
-use hoodydb::manager::{Activity, Config, Decision, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp};
+use hoodydb::manager::{Activity, Config, Decision, Event, Group, LockCall, Policy, Ticket, Timestamp};
 
 use crate::client::{self, Bytes, Plan, Step};
+use crate::heirs::{Handovers, Managers};
+use crate::random::Random;
 
 const MAIN: FileId = FileId { dev: 1, ino: 10 };
 const INDEX: FileId = FileId { dev: 1, ino: 11 };
@@ -33,6 +35,7 @@ pub struct Outcome {
     pub longest_write_wait_ns: u64,
     pub killed: usize,
     pub records_left: u64,
+    pub handovers: Handovers,
 }
 
 struct Client {
@@ -52,10 +55,10 @@ struct Client {
 }
 
 pub struct World {
-    seed: u64,
+    random: Random,
     now: u64,
     journal: Journal,
-    manager: LockManager,
+    managers: Managers,
     clients: Vec<Client>,
     /// (time, sequence, client): the sequence makes ties deterministic.
     events: BinaryHeap<Reverse<(u64, u64, usize)>>,
@@ -90,10 +93,10 @@ impl World {
         };
         let clients: Vec<Client> = plans.iter().enumerate().map(client).collect();
         let mut world = Self {
-            seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            random: Random::new(seed),
             now: 0,
             journal,
-            manager: LockManager::new(Config::default()),
+            managers: Managers::alone(Config::default()),
             clients,
             events: BinaryHeap::new(),
             sequence: 0,
@@ -108,7 +111,7 @@ impl World {
         };
         world.tell(Event::WalIndex { index: INDEX, database: MAIN });
         for number in 0..world.clients.len() {
-            let start = world.random(2_000_000);
+            let start = world.random.below(2_000_000);
             world.wake(number, start);
         }
         world
@@ -119,9 +122,15 @@ impl World {
         self
     }
 
+    /// Lets others take over from the manager, side by side with it.
+    pub fn with_heirs(mut self, seed: u64) -> Self {
+        self.managers = self.managers.with_heirs(seed);
+        self
+    }
+
     /// Kills `count` clients, each at a random moment.
     pub fn with_kills(mut self, count: usize) -> Self {
-        self.kills = (0..count).map(|_| 1_000_000 + self.random(60_000_000)).collect();
+        self.kills = (0..count).map(|_| 1_000_000 + self.random.below(60_000_000)).collect();
         self.kills.sort_unstable_by_key(|at| Reverse(*at));
         self
     }
@@ -129,7 +138,7 @@ impl World {
     pub fn run(mut self) -> Outcome {
         loop {
             let client = self.events.peek().map(|Reverse((at, ..))| *at);
-            let timer = self.manager.next_deadline().map(|at| at.0);
+            let timer = self.managers.original().next_deadline().map(|at| at.0);
             let kill = self.kills.last().copied().filter(|_| client.is_some() || timer.is_some());
             let Some(next) = [client, timer, kill].into_iter().flatten().min() else { break };
             self.now = self.now.max(next);
@@ -149,16 +158,9 @@ impl World {
         for number in 0..self.clients.len() {
             self.close(number);
         }
-        self.outcome.records_left = self.manager.view(Timestamp(self.now)).records;
+        self.outcome.records_left = self.managers.original().view(Timestamp(self.now)).records;
+        self.outcome.handovers = self.managers.finish(Timestamp(self.now));
         self.outcome
-    }
-
-    fn random(&mut self, below: u64) -> u64 {
-        // xorshift64*: enough for schedules, and the same everywhere.
-        self.seed ^= self.seed >> 12;
-        self.seed ^= self.seed << 25;
-        self.seed ^= self.seed >> 27;
-        self.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) % below.max(1)
     }
 
     fn wake(&mut self, number: usize, after_ns: u64) {
@@ -189,7 +191,7 @@ impl World {
             Step::CheckSnapshot if self.clients[number].header == self.version => self.wake(number, 0),
             Step::CheckSnapshot => self.busy(number),
             Step::Work { mean_ns } => {
-                let work = self.random(2 * mean_ns);
+                let work = self.random.below(2 * mean_ns);
                 self.wake(number, work);
             }
             Step::Sleep { ns } => {
@@ -207,7 +209,7 @@ impl World {
                 self.wake(number, 50_000);
             }
             Step::Think => {
-                let think = self.random(2 * self.clients[number].plan.think_ns);
+                let think = self.random.below(2 * self.clients[number].plan.think_ns);
                 self.clients[number].asleep = true;
                 self.wake(number, think);
             }
@@ -262,7 +264,7 @@ impl World {
 
     fn kill(&mut self) {
         let alive: Vec<usize> = (0..self.clients.len()).filter(|number| self.clients[*number].alive).collect();
-        let choice = self.random(alive.len() as u64) as usize;
+        let choice = self.random.below(alive.len() as u64) as usize;
         let number = alive[choice];
         self.outcome.killed += 1;
         if let Some((ticket, _)) = self.clients[number].parked {
@@ -343,7 +345,7 @@ impl World {
 
     fn tell(&mut self, event: Event) {
         let mut out = Vec::new();
-        self.manager.handle(Timestamp(self.now), event, &mut out);
+        self.managers.handle(Timestamp(self.now), event, &mut out);
         for decision in out {
             match decision {
                 Decision::Answer(ticket, result) => self.answer(ticket, result.is_ok()),

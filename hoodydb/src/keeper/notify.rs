@@ -1,6 +1,6 @@
 //! Tells systemd how the daemon is, where it asks for it (NOTIFY_SOCKET).
 //!
-//! Called by the daemon; a message that cannot be sent is only logged.
+//! Called by the keeper; a message that cannot be sent is only logged.
 //!
 //! # Source
 //! sd_notify(3): one datagram per message; a name that begins with `@` is an abstract socket.
@@ -11,22 +11,22 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 /// The mount is live.
-pub(super) fn ready() {
+pub fn ready() {
     send(&format!("READY=1\nMAINPID={}", std::process::id()));
 }
 
 /// The mount goes away.
-pub(super) fn stopping() {
+pub fn stopping() {
     send("STOPPING=1");
 }
 
 /// The daemon still answers.
-pub(super) fn alive() {
+pub fn alive() {
     send("WATCHDOG=1");
 }
 
 /// How often [`alive`] must be called: half of what systemd waits; a long time where it does not wait.
-pub(super) fn alive_interval() -> Duration {
+pub fn alive_interval() -> Duration {
     let asked = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
     asked.map_or(Duration::from_secs(3600), |us| Duration::from_micros(us) / 2).max(Duration::from_millis(10))
 }

@@ -1,0 +1,261 @@
+//! The worker: all that a mount does, built anew whenever the one before it died.
+//!
+//! Called by [`super::keep`] in a process of its own, which shares the keeper's descriptors.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::kept::Kept;
+use super::{DaemonError, Options, binds, policies, shutdown};
+use crate::control::server::Server;
+use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
+use crate::fuse::{self, FuseMount, LockReply};
+use crate::handover::{Log, Word};
+use crate::keeper::{self, exit_code, guardian, process};
+use crate::model::printable;
+
+/// How often the worker shows that it lives.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// How long what was left is kept for requests that are sent again.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// How far the daemon is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Phase {
+    Serving,
+    Draining,
+    Detached,
+}
+
+impl Phase {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Detached => "detached",
+        }
+    }
+}
+
+/// A request to go away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unmount {
+    /// As SIGTERM.
+    Drain,
+    /// Detach now, end with the last open file.
+    Lazy,
+}
+
+/// The live daemon: what the control socket, the sweep and the shutdown share.
+pub(super) struct Live {
+    pub(super) kept: Arc<Kept>,
+    pub(super) coordinator: Arc<Coordinator<LockReply>>,
+    pub(super) fuse: FuseMount,
+    pub(super) policies: policies::Policies,
+    pub(super) binds: binds::SingleFileBinds,
+    pub(super) unmount: mpsc::UnboundedSender<Unmount>,
+}
+
+impl Live {
+    pub(super) fn options(&self) -> &Options {
+        &self.kept.options
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.kept.memory.word(Word::Phase).load(Relaxed) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Detached,
+        }
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.kept.memory.word(Word::Phase).store(phase as u64, Relaxed);
+    }
+
+    /// What is done every second.
+    pub(super) fn sweep(&self) {
+        self.policies.follow_names(&self.fuse, &self.coordinator);
+        self.binds.look_at(&self.coordinator.view(), &self.fuse, &self.kept.backing);
+    }
+}
+
+/// The coordinator's record in the shared memory.
+struct LockLog(Log);
+
+impl Record for LockLog {
+    fn append(&mut self, entry: &[u8]) -> Result<(), RecordFull> {
+        self.0.append(entry).map_err(|_| RecordFull)
+    }
+
+    fn is_due(&self) -> bool {
+        self.0.is_due()
+    }
+
+    fn checkpoint(&mut self, state: &[u8]) -> Result<(), RecordFull> {
+        self.0.checkpoint(state).map_err(|_| RecordFull)
+    }
+}
+
+/// The worker's life; the result is its exit code.
+pub(super) fn work(kept: &Arc<Kept>) -> u8 {
+    // A broken invariant ends the worker at once, in every build: the next one starts from the tables.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        tracing::error!(%panic, "the worker ends");
+        std::process::abort();
+    }));
+    process::ask_to_be_spared(process::WORKER_SCORE);
+    match serve(kept) {
+        Ok(()) => exit_code::UNMOUNTED,
+        Err(error) => {
+            tracing::error!(%error, "the worker cannot start");
+            kept.memory.set_reason(&error.to_string());
+            exit_code::FAILED
+        }
+    }
+}
+
+fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(DaemonError::Runtime)?;
+    let _guard = runtime.enter();
+    #[cfg(feature = "fault-points")]
+    {
+        let memory = kept.memory.share();
+        crate::fault::ask(move || crate::fault::count_down(memory.word(Word::CrashAt)));
+    }
+    let (live, requests) = build(kept, runtime.handle())?;
+    let live = Arc::new(live);
+    watch_keeper(&live)?;
+    beat(&live)?;
+    let server = Server::new(&kept.listening)?;
+    let wishes = shutdown::Wishes::listen(kept).map_err(DaemonError::Runtime)?;
+    let serving = runtime.spawn(server.serve(Arc::clone(&live)));
+    let memory = &kept.memory;
+    // From here on the tables change.
+    memory.word(Word::Serving).store(memory.word(Word::Generation).load(SeqCst), SeqCst);
+    live.fuse.run().map_err(DaemonError::Runtime)?;
+    report_ready(kept);
+    live.policies.follow_names(&live.fuse, &live.coordinator);
+    runtime.block_on(shutdown::serve_until_unmounted(Arc::clone(&live), requests, wishes));
+    serving.abort();
+    live.coordinator.refuse_waiters();
+    // Nothing that still sleeps on the disk is worth waiting for: no client can hear its answer any more.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+fn build(
+    kept: &Arc<Kept>,
+    pool: &tokio::runtime::Handle,
+) -> Result<(Live, mpsc::UnboundedReceiver<Unmount>), DaemonError> {
+    let options = &kept.options;
+    let policies = policies::Policies::load(&kept.backing, options.policy)?;
+    let log = Log::open(&kept.memory);
+    let left = Left { state: log.state(), entries: log.entries() };
+    let limits = Limits { max_wait: options.max_wait, policy: options.policy };
+    let coordinator = Coordinator::start(limits, Box::new(LockLog(log)), &left).map_err(DaemonError::Runtime)?;
+    let asked = Arc::clone(&kept.stale);
+    let resources = fuse::Resources {
+        device: &kept.device,
+        mount_device: kept.mount_device(),
+        root: kept.backing.clone_dir()?,
+        memory: kept.memory.share(),
+        coordinator: Arc::clone(&coordinator),
+        pool: pool.clone(),
+        refuses: Box::new(move |file| asked.refuses(file)),
+    };
+    let fuse = FuseMount::start(options.mount_options(), resources)?;
+    let (unmount, requests) = mpsc::unbounded_channel();
+    let binds = binds::SingleFileBinds::default();
+    Ok((Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, unmount }, requests))
+}
+
+/// Tells the keeper that requests are answered.
+fn report_ready(kept: &Kept) {
+    let memory = &kept.memory;
+    let ended = memory.word(Word::EndedAt).load(Relaxed);
+    let stall = if ended == 0 { 0 } else { keeper::now_ns().saturating_sub(ended) };
+    memory.word(Word::StallNs).store(stall, Relaxed);
+    memory.word(Word::Ready).store(memory.word(Word::Generation).load(SeqCst), SeqCst);
+    kept.to_keeper.ring();
+    let passthrough = memory.word(Word::Passthrough).load(Relaxed) == 1;
+    let (mountpoint, backing) = (printable(&kept.options.mountpoint), printable(&kept.options.data));
+    if ended == 0 {
+        tracing::info!(mountpoint, backing, passthrough, "the mount is live");
+    } else {
+        tracing::info!(mountpoint, stall_us = stall / 1000, "this worker serves the mount now");
+    }
+}
+
+/// Shows the keeper that this process lives: every mutex of the hot paths is taken once per beat.
+fn beat(live: &Arc<Live>) -> Result<(), DaemonError> {
+    let live = Arc::clone(live);
+    let beating = move || {
+        // Long after the last request that the kernel sends again.
+        let mut beats_until_forgotten = FORGET_AFTER.as_millis() / HEARTBEAT.as_millis();
+        loop {
+            live.coordinator.touch();
+            live.fuse.touch();
+            live.kept.memory.word(Word::Heartbeat).fetch_add(1, Relaxed);
+            if beats_until_forgotten == 1 {
+                live.coordinator.forget_left();
+                live.fuse.forget_left();
+            }
+            beats_until_forgotten = beats_until_forgotten.saturating_sub(1);
+            std::thread::sleep(HEARTBEAT);
+        }
+    };
+    std::thread::Builder::new().name("heartbeat".into()).spawn(beating).map_err(DaemonError::Runtime)?;
+    Ok(())
+}
+
+/// Takes the keeper's place when the keeper dies.
+fn watch_keeper(live: &Arc<Live>) -> Result<(), DaemonError> {
+    let live = Arc::clone(live);
+    let keeper_pid = live.kept.memory.word(Word::KeeperPid).load(Relaxed);
+    let watching = move || {
+        let keeper = u32::try_from(keeper_pid).ok().and_then(|pid| process::watch(pid).ok());
+        // No such process, or its number is another's by now: it is gone.
+        if let Some(keeper) = keeper
+            && rustix::process::getppid().is_some_and(|parent| live.is_keeper(parent))
+        {
+            process::wait_readable(&keeper);
+        }
+        tracing::warn!("the keeper is gone: this process takes its place");
+        let keeper = u32::try_from(keeper_pid).unwrap_or(0);
+        // Nothing may change the tables any more: a descriptor that is opened from here on would be closed by the exec.
+        live.coordinator.freeze();
+        live.fuse.freeze();
+        let memory = &live.kept.memory;
+        if !guardian::take_place(memory, keeper) {
+            std::process::abort();
+        }
+        memory.word(Word::EndedAt).store(keeper::now_ns(), Relaxed);
+        memory.word(Word::Restarts).fetch_add(1, Relaxed);
+        memory.set_reason("the keeper died");
+        let error = process::become_successor(live.kept.memory.number());
+        // Without a keeper the mount lives as long as this worker; to go on frozen would hang everybody.
+        tracing::error!(%error, "cannot take the keeper's place");
+        std::process::abort();
+    };
+    std::thread::Builder::new().name("keeper-watch".into()).spawn(watching).map_err(DaemonError::Runtime)?;
+    Ok(())
+}
+
+impl Live {
+    fn is_keeper(&self, pid: rustix::process::Pid) -> bool {
+        u64::try_from(pid.as_raw_nonzero().get())
+            .is_ok_and(|pid| pid == self.kept.memory.word(Word::KeeperPid).load(Relaxed))
+    }
+}
