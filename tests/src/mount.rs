@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -374,4 +375,46 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 /// Bytes as text for a message.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
+}
+
+/// Does something to a mount again and again, `pace` apart and `most` times at most, while `work` runs; gives what `work`
+/// gave and how often it was done.
+///
+/// # Panics
+/// If either does.
+pub fn amid<T>(
+    mount: &Mount,
+    pace: Duration,
+    most: usize,
+    disturb: impl Fn(&Mount, usize) + Sync,
+    work: impl FnOnce() -> T,
+) -> (T, usize) {
+    /// Ends the disturbance also if the work panics.
+    struct Ended<'a>(&'a AtomicBool);
+    impl Drop for Ended<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Relaxed);
+        }
+    }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let disturbing = scope.spawn(|| {
+            let mut done = 0;
+            while done < most {
+                // The pace is part of the load, not a wait for something to be true.
+                std::thread::sleep(pace);
+                if is_over.load(Relaxed) {
+                    break;
+                }
+                disturb(mount, done);
+                done += 1;
+            }
+            done
+        });
+        let given = {
+            let _ended = Ended(&is_over);
+            work()
+        };
+        (given, disturbing.join().expect("the disturbance goes well"))
+    })
 }
