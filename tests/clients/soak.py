@@ -6,8 +6,8 @@
     copy SEED DIRECTORY           runs cp, and compares
     vacuum SEED DB                VACUUM, and looks whether everything is still there
 
-The report: {"done": N, "errors": {TEXT: N}, "longest_us": N}. On the line "longest" it tells the longest operation since it
-was asked last, in microseconds, once it has begun and ended one since; on any other line nothing.
+The report: {"done": N, "errors": {TEXT: N}, "longest_us": N}; the first error ends it. To the line "longest" it answers with the
+longest operation since it answered last, in microseconds, as soon as one has begun and ended since the question.
 """
 import collections
 import errno
@@ -217,7 +217,6 @@ class Names:
             raise Wrong("%r is no directory" % name)
 
 
-# Iterators rather than generators would be needed to go on after an error; a generator that raised is made anew.
 ROLES = {"write": writer, "read": reader, "vacuum": vacuumer, "copy": copier, "names": lambda path: Names(path).operations()}
 PAUSE = {"write": 0.005, "read": 0.02, "vacuum": 0.05, "copy": 0.05, "names": 0.002}
 
