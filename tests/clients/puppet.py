@@ -3,6 +3,7 @@
 An expression is answered by its value, a statement by "ok", an error of the system by its name (ENOENT), another error by
 "error: TEXT". Names stay from line to line; the modules below are there. Lines are joined by a backslash n.
 """
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -33,6 +34,22 @@ def sql(connection, text):
 
 def connect(name, timeout=0):
     return sqlite3.connect(name, timeout=timeout, isolation_level=None)
+
+
+libc = ctypes.CDLL(None, use_errno=True)
+NOREPLACE, EXCHANGE = 1, 2
+
+
+def rename2(old, new, flags):
+    """renameat2(2), which Python does not have."""
+    here = -100
+    if libc.renameat2(here, old.encode(), here, new.encode(), flags) != 0:
+        raise OSError(ctypes.get_errno(), "renameat2")
+
+
+def lock(file, kind, start=0, length=0):
+    """F_SETLK."""
+    fcntl.lockf(file, kind | fcntl.LOCK_NB, length, start)
 
 
 def entry(path):
