@@ -223,15 +223,12 @@ pub fn puppet(directory: &Path) -> Client {
     Client::ready(command)
 }
 
-/// Whether a process sleeps in fcntl(2) with F_SETLKW.
+/// Whether a process is in fcntl(2) with F_SETLK, as SQLite waits on the mount, or F_SETLKW.
 pub fn waits_in_fcntl(pid: u32) -> bool {
     let call = if cfg!(target_arch = "x86_64") { "72 " } else { "25 " };
     let syscall = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    syscall.starts_with(call) && syscall.split(' ').nth(2) == Some(F_SETLKW)
+    syscall.starts_with(call) && syscall.split(' ').nth(2).is_some_and(|command| ["0x6", "0x7"].contains(&command))
 }
-
-/// As /proc/PID/syscall writes it.
-const F_SETLKW: &str = "0x7";
 
 /// A copy of the system's libsqlite3 under another name, so that the loader takes it for another library.
 ///
