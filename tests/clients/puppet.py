@@ -1,6 +1,6 @@
 """puppet.py DIRECTORY: runs Python line by line in DIRECTORY and answers each line with one line.
 
-An expression is answered by its value, a statement by "ok", an error of the system by its name (ENOENT), another error by
+An expression is answered by its value, a statement or None by "ok", an error of the system by its name (ENOENT), another error by
 "error: TEXT". Names stay from line to line; the modules below are there. Lines are joined by a backslash n.
 """
 import ctypes
@@ -36,6 +36,14 @@ def connect(name, timeout=0):
     return sqlite3.connect(name, timeout=timeout, isolation_level=None)
 
 
+def close_all():
+    """Closes every connection and every file."""
+    for value in list(globals().values()):
+        if isinstance(value, sqlite3.Connection):
+            value.close()
+    os.closerange(3, 1000)
+
+
 libc = ctypes.CDLL(None, use_errno=True)
 NOREPLACE, EXCHANGE = 1, 2
 
@@ -49,7 +57,7 @@ def rename2(old, new, flags):
 
 def lock(file, kind, start=0, length=0):
     """F_SETLK."""
-    fcntl.lockf(file, kind | fcntl.LOCK_NB, length, start)
+    fcntl.lockf(file, kind if kind == fcntl.LOCK_UN else kind | fcntl.LOCK_NB, length, start)
 
 
 def entry(path):
@@ -93,7 +101,8 @@ for line in sys.stdin:
             exec(compile(line, "line", "exec"), names)
             answer = "ok"
         else:
-            answer = str(eval(code, names))
+            value = eval(code, names)
+            answer = "ok" if value is None else str(value)
     except OSError as error:
         answer = errno.errorcode.get(error.errno, str(error))
     except Exception as error:

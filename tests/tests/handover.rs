@@ -525,7 +525,7 @@ fn names_are_made_and_removed_once_amid_kills() {
     clients.iter_mut().for_each(|client| client.does(&script));
     clients.iter_mut().for_each(|client| client.tell("go()"));
     let ((), kills) = amid(&mount, Duration::from_millis(50), CRASHES_TOLERATED, worker, || {
-        clients.iter_mut().for_each(|client| client.expect("None"));
+        clients.iter_mut().for_each(|client| client.expect("ok"));
     });
     assert!(kills > 0, "it was over before the first kill");
     clients.iter_mut().for_each(|client| assert_eq!(client.ask("os.listdir('.')"), "[]"));
