@@ -221,16 +221,18 @@ ROLES = {"write": writer, "read": reader, "vacuum": vacuumer, "copy": copier, "n
 PAUSE = {"write": 0.005, "read": 0.02, "vacuum": 0.05, "copy": 0.05, "names": 0.002}
 
 operations = ROLES[role](*arguments)
+# Without a buffer: what was read ahead would not be seen by select.
+control = open(0, "rb", buffering=0)
 done, errors, longest, since = 0, collections.Counter(), 0, 0
 asked, ended_since = False, 0
 print("ready", flush=True)
-sys.stdin.readline()
+control.readline()
 while True:
-    if select.select([sys.stdin], [], [], 0)[0]:
-        line = sys.stdin.readline()
+    if select.select([control], [], [], 0)[0]:
+        line = control.readline()
         if not line:
             break
-        asked, ended_since = line.strip() == "longest", 0
+        asked, ended_since = line.strip() == b"longest", 0
     begun = time.monotonic()
     try:
         next(operations)

@@ -309,7 +309,7 @@ const LOCKS: &[Operation] = &[
         ],
         steps: &[
             (1, "fcntl.lockf(f, fcntl.LOCK_EX, 1, 0)", "waits"),
-            (0, "fcntl.lockf(f, fcntl.LOCK_EX, 1, 1)", "EDEADLK"),
+            (0, "fcntl.lockf(f, fcntl.LOCK_EX, 1, 1)", "EDEADLOCK"),
             (0, "os.close(f)", "ok"),
             (1, "", "ok"),
         ],
