@@ -201,8 +201,12 @@ fn two_that_wait_for_each_other_over_two_databases_are_found_after_a_kill() {
     }
     let script = "c = connect('a.db'); sql(c, \"ATTACH 'b.db' AS b\")";
     let mut clients: Vec<Client> = (0..2).map(|_| puppet(&mount.point())).collect();
-    for (client, mine) in clients.iter_mut().zip(["main", "b"]) {
+    for client in &mut clients {
         client.does(script);
+        // Reads both schemas, for which it would otherwise wait below.
+        client.ask("sql(c, 'SELECT count(*) FROM main.events, b.events')");
+    }
+    for (client, mine) in clients.iter_mut().zip(["main", "b"]) {
         client.does("sql(c, 'BEGIN')");
         client.does(&format!("sql(c, \"INSERT INTO {mine}.events(client) VALUES ('x')\")"));
     }
