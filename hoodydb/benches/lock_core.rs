@@ -1,6 +1,6 @@
 //! Nanoseconds per decision of the lock core, at 1 to 10,000 records and waiters.
 //!
-//! `cargo bench -p hoodydb`; medians of one run are quoted in docs/SEMANTICS.md.
+//! `cargo bench -p hoodydb`; medians of one run are quoted in docs/LONG_RUNS.md.
 
 use std::hint::black_box;
 

@@ -341,6 +341,11 @@ impl<R: Reply> Coordinator<R> {
         self.lock().manager.test(&call)
     }
 
+    /// Whether a file is known for a database.
+    pub fn is_database(&self, file: FileId) -> bool {
+        self.lock().manager.is_database(file)
+    }
+
     /// A handle was opened. `read_only` handles never write, so their read starts take no turn.
     pub fn opened(&self, file: FileId, handle: Handle, read_only: bool) {
         self.happened(Event::Opened { file, handle, read_only });

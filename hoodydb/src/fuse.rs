@@ -40,7 +40,7 @@ mod xattr;
 pub use backing::PRIVATE_NAME;
 pub use mount::FILE_SYSTEM_TYPE;
 
-use backing::Backing;
+use backing::{Backing, Named};
 use filesystem::HoodyFs;
 
 /// Whose rights count on the mount.
@@ -185,6 +185,8 @@ pub struct Resources<'a> {
     pub pool: tokio::runtime::Handle,
     /// Which files must not be opened (EBUSY), because a process still has their database open through a dead mount.
     pub refuses: Box<dyn Fn(FileId) -> bool + Send + Sync>,
+    /// Told of a file that has a new name, and how to find out its path.
+    pub named: Named,
 }
 
 impl FuseMount {
@@ -208,6 +210,7 @@ impl FuseMount {
     fn adopt(options: &MountOptions, resources: &mut Resources<'_>) -> io::Result<(Session<HoodyFs>, Arc<Backing>)> {
         let limit = raise_descriptor_limit();
         let refuses = std::mem::replace(&mut resources.refuses, Box::new(|_| false));
+        let named: Named = std::mem::replace(&mut resources.named, Box::new(|_, _| ()));
         let Resources { device, memory, .. } = &*resources;
         let backing = Arc::new(Backing::new(
             resources.root.try_clone()?,
@@ -218,6 +221,7 @@ impl FuseMount {
         )?);
         let _ = backing.device.set(device.try_clone()?);
         let _ = backing.refuse_open.set(refuses);
+        let _ = backing.named.set(named);
         let filesystem = HoodyFs {
             backing: Arc::clone(&backing),
             pool: resources.pool.clone(),

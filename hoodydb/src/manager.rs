@@ -121,7 +121,12 @@ impl LockManager {
                 }
             }),
             Event::SetPolicy(file, policy) => {
-                self.policies.insert(file, policy);
+                if policy == self.config.policy {
+                    // None of its own: files that come and go leave nothing behind.
+                    self.policies.remove(&file);
+                } else {
+                    self.policies.insert(file, policy);
+                }
                 self.on_file(now, file, out, |slot, _, context| {
                     if let Slot::Database(database) = slot {
                         database.set_policy(context, policy);
@@ -265,7 +270,11 @@ impl LockManager {
                 return;
             }
             Some(Slot::Database(database)) if database.is_idle() => database.index(),
-            Some(Slot::Plain(plain)) if plain.is_idle() => None,
+            Some(Slot::Plain(plain)) if plain.is_idle() => {
+                // Its number may be another file's soon.
+                self.index_links.remove(&file);
+                None
+            }
             Some(_) => return,
             None => {
                 self.index_links.remove(&file);

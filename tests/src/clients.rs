@@ -215,3 +215,32 @@ pub fn python(script: &str) -> Command {
     command.arg("-u").arg(clients_directory().join(script));
     command
 }
+
+/// A Python program that is led line by line in `directory`: what it is told it runs, and answers with the value.
+pub fn puppet(directory: &Path) -> Client {
+    let mut command = python("puppet.py");
+    command.arg(directory);
+    Client::ready(command)
+}
+
+/// Whether a process is in fcntl(2) with F_SETLK, as SQLite waits on the mount, or F_SETLKW.
+pub fn waits_in_fcntl(pid: u32) -> bool {
+    let call = if cfg!(target_arch = "x86_64") { "72 " } else { "25 " };
+    let syscall = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    syscall.starts_with(call) && syscall.split(' ').nth(2).is_some_and(|command| ["0x6", "0x7"].contains(&command))
+}
+
+/// A copy of the system's libsqlite3 under another name, so that the loader takes it for another library.
+///
+/// # Panics
+/// If libsqlite3 is not installed.
+pub fn second_copy(directory: &Path) -> PathBuf {
+    let listing =
+        Command::new("ldconfig").arg("-p").output().or_else(|_| Command::new("/sbin/ldconfig").arg("-p").output());
+    let listing = String::from_utf8(listing.expect("ldconfig runs").stdout).expect("text");
+    let line = listing.lines().find(|line| line.contains("libsqlite3.so")).expect("libsqlite3 is installed");
+    let library = line.rsplit(" => ").next().expect("a path");
+    let copy = directory.join("libanother.so");
+    std::fs::copy(library, &copy).expect("the library can be copied");
+    copy
+}

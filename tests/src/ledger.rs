@@ -83,6 +83,19 @@ impl Ledger {
         }
     }
 
+    /// Asserts that there was no error, and that the database has every acknowledged row exactly once and no other row.
+    ///
+    /// Only for clients that ended by themselves: one that was killed may have committed what it could not tell.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn assert_exactly(&self, path: &Path) {
+        assert!(self.errors.is_empty(), "{} errors, the first: {:?}", self.errors.len(), self.errors.first());
+        self.assert_kept(path);
+        let rows = database::events(path);
+        assert_eq!(rows, self.acknowledged.len() as u64, "{}: rows that are there, and acknowledged", path.display());
+    }
+
     /// Asserts that the database is sound and has every acknowledged row.
     ///
     /// # Panics

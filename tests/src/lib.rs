@@ -14,6 +14,6 @@ pub mod skip;
 pub use clients::{Client, clients_directory, gated};
 pub use crowd::{Crowd, Report};
 pub use ledger::{Inserter, Ledger};
-pub use mount::{Mount, eventually};
+pub use mount::{Mount, amid, eventually};
 pub use place::Place;
 pub use skip::{is_long, runs, skip};

@@ -1,10 +1,11 @@
 //! A real mount of a real daemon, for one test. Called by every test that mounts.
 //!
 //! The daemon has a run directory, a backing directory and a mount point of its own, and is gone with the value; if the
-//! test failed, its log is shown.
+//! test failed, its log is shown. It is two processes, the keeper and the worker: see docs/ARCHITECTURE.md.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,6 +16,8 @@ use crate::Place;
 /// A live mount.
 pub struct Mount {
     place: Place,
+    binary: PathBuf,
+    prefix: Vec<String>,
     options: Vec<String>,
 }
 
@@ -32,11 +35,28 @@ impl Mount {
     /// # Panics
     /// If the mount does not come up.
     pub fn with(options: &[&str]) -> Self {
+        Self::behind(&[], options)
+    }
+
+    /// Mounts by a command such as `prlimit --nofile=400` that runs `hoodydb mount`.
+    ///
+    /// # Panics
+    /// If the mount does not come up.
+    pub fn behind(prefix: &[&str], options: &[&str]) -> Self {
+        Self::of(binary(), prefix, options)
+    }
+
+    /// Mounts with another binary than [`binary`].
+    ///
+    /// # Panics
+    /// If the mount does not come up.
+    pub fn of(binary: PathBuf, prefix: &[&str], options: &[&str]) -> Self {
         let place = Place::new();
         for name in ["run", "data", "mnt"] {
             place.directory(name);
         }
-        let mount = Self { place, options: options.iter().map(|option| (*option).to_owned()).collect() };
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let mount = Self { place, binary, prefix: owned(prefix), options: owned(options) };
         let output = mount.start();
         assert!(output.status.success(), "the mount does not come up: {}", text(&output.stderr));
         mount
@@ -47,15 +67,22 @@ impl Mount {
     /// # Panics
     /// If the command cannot be run.
     pub fn start(&self) -> Output {
-        let mut command = self.hoodydb();
+        let mut command = self.behind_prefix();
         command.arg("mount").arg(self.point()).arg("--data").arg(self.backing()).args(&self.options);
         command.output().expect("hoodydb can be run")
     }
 
     /// The `hoodydb` command, with this mount's run directory.
     pub fn hoodydb(&self) -> Command {
-        let mut command = Command::new(binary());
-        command.env("HOODYDB_RUN_DIR", self.run_directory());
+        let mut command = Command::new(&self.binary);
+        command.env(RUN_DIR, self.run_directory());
+        command
+    }
+
+    fn behind_prefix(&self) -> Command {
+        let Some((program, arguments)) = self.prefix.split_first() else { return self.hoodydb() };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(&self.binary).env(RUN_DIR, self.run_directory());
         command
     }
 
@@ -135,23 +162,124 @@ impl Mount {
         pids(&self.locks_of(database)["holders"])
     }
 
-    /// The daemon's process.
+    /// This mount in `hoodydb status --json`, none while nobody answers: a worker that is being replaced.
+    pub fn status_now(&self) -> Option<Value> {
+        let output = self.command(&["status", "--json"]);
+        let all: Value = serde_json::from_slice(&output.stdout).ok()?;
+        all["mounts"].get(0).filter(|mount| mount["worker_pid"].as_u64().is_some_and(|pid| pid > 0)).cloned()
+    }
+
+    /// The daemon's process that stays: the keeper.
     ///
     /// # Panics
     /// If the daemon does not answer.
     pub fn daemon(&self) -> Pid {
-        let pid = self.status()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-        pid.and_then(Pid::from_raw).expect("status tells the daemon's pid")
+        pid_in(&self.status(), "pid")
     }
 
-    /// kill -9 of the daemon, and waits until it is gone.
+    /// The process that holds what outlives a worker.
+    ///
+    /// # Panics
+    /// If the daemon does not answer.
+    pub fn keeper(&self) -> Pid {
+        pid_in(&self.status(), "keeper_pid")
+    }
+
+    /// The process that answers every request.
+    ///
+    /// # Panics
+    /// If the daemon does not answer.
+    pub fn worker(&self) -> Pid {
+        pid_in(&self.status(), "worker_pid")
+    }
+
+    /// How often a worker was replaced.
+    ///
+    /// # Panics
+    /// If the daemon does not answer.
+    pub fn restarts(&self) -> u64 {
+        self.status()["restarts"].as_u64().expect("status tells the restarts")
+    }
+
+    /// Why the last worker was replaced; empty if none ever was.
+    ///
+    /// # Panics
+    /// If the daemon does not answer.
+    pub fn last_reason(&self) -> String {
+        self.status()["last_restart"]["reason"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// kill -9 of the worker, and waits until the next one serves.
+    ///
+    /// # Panics
+    /// If none comes.
+    pub fn kill_worker(&self) {
+        self.replace("worker_pid", Signal::KILL);
+    }
+
+    /// kill -9 of the keeper, and waits until the worker has taken its place and the next one serves.
+    ///
+    /// # Panics
+    /// If that does not come about.
+    pub fn kill_keeper(&self) {
+        let before = self.replace("keeper_pid", Signal::KILL);
+        assert_eq!(self.keeper(), pid_in(&before, "worker_pid"), "the worker takes the keeper's place");
+    }
+
+    /// Stops the worker for good, as a bug that hangs it would, and waits until the next one serves.
+    ///
+    /// # Panics
+    /// If none comes.
+    pub fn hang_worker(&self) {
+        self.replace("worker_pid", Signal::STOP);
+    }
+
+    /// Sends a signal to one of the two, waits until another has its place, and gives the status of before.
+    fn replace(&self, role: &str, signal: Signal) -> Value {
+        let mut seen = None;
+        eventually("the daemon answers", || {
+            seen = self.status_now();
+            seen.is_some()
+        });
+        let before = seen.unwrap_or_default();
+        // Nobody else kills in a test that calls this; but a process may be gone for a reason that is under test.
+        let _ = kill_process(pid_in(&before, role), signal);
+        eventually("another process serves in its place", || {
+            self.status_now().is_some_and(|after| {
+                after[role] != before[role]
+                    && after["worker_pid"] != before["worker_pid"]
+                    && after["restarts"].as_u64() > before["restarts"].as_u64()
+            })
+        });
+        before
+    }
+
+    /// kill -9 of the whole daemon, keeper and worker at once, and waits until it is gone: a dead mount.
     ///
     /// # Panics
     /// If it stays.
     pub fn kill_daemon(&self) {
-        let pid = self.daemon();
-        kill_process(pid, Signal::KILL).expect("the daemon can be killed");
-        eventually("the daemon is dead", || is_gone(pid));
+        let status = self.status();
+        let (keeper, worker) = (pid_in(&status, "keeper_pid"), pid_in(&status, "worker_pid"));
+        // A worker that runs would take the keeper's place between the two kills.
+        kill_process(worker, Signal::STOP).expect("the worker can be stopped");
+        eventually("the worker stands still", || stands_still(worker));
+        for pid in [keeper, worker] {
+            kill_process(pid, Signal::KILL).expect("the daemon can be killed");
+        }
+        eventually("the daemon is dead", || is_gone(keeper) && is_gone(worker));
+    }
+
+    /// The daemon's processes, whatever they became: those that were started with this mount's run directory.
+    fn processes(&self) -> Vec<Pid> {
+        let mark = [RUN_DIR.as_bytes(), b"=", self.run_directory().as_os_str().as_encoded_bytes(), b"\0"].concat();
+        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()));
+        let ours = pids.filter(|pid: &i32| {
+            std::fs::read(format!("/proc/{pid}/environ"))
+                .is_ok_and(|environ| environ.windows(mark.len()).any(|part| part == mark))
+        });
+        ours.filter_map(Pid::from_raw).filter(|pid| !is_gone(*pid)).collect()
     }
 
     /// What the daemon wrote to its logs so far.
@@ -175,21 +303,23 @@ impl Drop for Mount {
             eprintln!("--- locks at the failure\n{}{}", text(&locks.stdout), text(&locks.stderr));
             eprintln!("--- the daemon's log\n{}", self.log());
         }
-        let status = self.command(&["status", "--json"]);
-        let daemon = serde_json::from_slice::<Value>(&status.stdout).ok().and_then(|all| {
-            all["mounts"][0]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw)
-        });
         // An unmount that is not lazy waits for transactions, and those of a failed test may never end.
         let _ = self.hoodydb().args(["umount", "--lazy"]).arg(self.point()).output();
         let begun = Instant::now();
-        while daemon.is_some_and(|daemon| !is_gone(daemon)) && begun.elapsed() < Duration::from_secs(5) {
+        while !self.processes().is_empty() && begun.elapsed() < Duration::from_secs(5) {
             std::thread::sleep(Duration::from_millis(2));
         }
-        if let Some(daemon) = daemon.filter(|daemon| !is_gone(*daemon)) {
-            let _ = kill_process(daemon, Signal::KILL);
+        // All of them stand still before the first is killed: one that lives on would start the other anew.
+        for signal in [Signal::STOP, Signal::KILL] {
+            for pid in self.processes() {
+                let _ = kill_process(pid, signal);
+            }
         }
     }
 }
+
+/// The variable that tells a daemon its run directory.
+const RUN_DIR: &str = "HOODYDB_RUN_DIR";
 
 /// The program under test: `HOODYDB_BIN`, or what cargo built beside the test.
 ///
@@ -216,6 +346,20 @@ pub fn is_gone(pid: Pid) -> bool {
     stat.map_or(true, |stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])))
 }
 
+/// Whether no thread of a process runs any more after SIGSTOP.
+fn stands_still(pid: Pid) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).into_iter().flatten().flatten();
+    tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok()).all(|stat| {
+        // D: it sleeps on the disk and stops before it does anything else.
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['T', 'D', 'Z', 'X']))
+    })
+}
+
+fn pid_in(status: &Value, role: &str) -> Pid {
+    let pid = status[role].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    pid.unwrap_or_else(|| panic!("status does not tell {role}: {status:#}"))
+}
+
 /// Polls until `condition` holds.
 ///
 /// # Panics
@@ -231,4 +375,46 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 /// Bytes as text for a message.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
+}
+
+/// Does something to a mount again and again, `pace` apart and `most` times at most, while `work` runs; gives what `work`
+/// gave and how often it was done.
+///
+/// # Panics
+/// If either does.
+pub fn amid<T>(
+    mount: &Mount,
+    pace: Duration,
+    most: usize,
+    disturb: impl Fn(&Mount, usize) + Sync,
+    work: impl FnOnce() -> T,
+) -> (T, usize) {
+    /// Ends the disturbance also if the work panics.
+    struct Ended<'a>(&'a AtomicBool);
+    impl Drop for Ended<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Relaxed);
+        }
+    }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let disturbing = scope.spawn(|| {
+            let mut done = 0;
+            while done < most {
+                // The pace is part of the load, not a wait for something to be true.
+                std::thread::sleep(pace);
+                if is_over.load(Relaxed) {
+                    break;
+                }
+                disturb(mount, done);
+                done += 1;
+            }
+            done
+        });
+        let given = {
+            let _ended = Ended(&is_over);
+            work()
+        };
+        (given, disturbing.join().expect("the disturbance goes well"))
+    })
 }

@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use hoodydb_tests::clients::python;
+use hoodydb_tests::clients::{python, waits_in_fcntl};
 use hoodydb_tests::{Client, Mount, Place, eventually};
 
 /// One step: a process, what it is told, and whether its answer is awaited now (`?` only collects the answer of before).
@@ -90,16 +90,6 @@ fn play(directory: &Path, transcript: &str) -> Vec<String> {
     }
     answers
 }
-
-/// Whether the process sleeps in fcntl(2) with F_SETLKW.
-fn waits_in_fcntl(pid: u32) -> bool {
-    let call = if cfg!(target_arch = "x86_64") { "72 " } else { "25 " };
-    let syscall = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    syscall.starts_with(call) && syscall.split(' ').nth(2) == Some(F_SETLKW)
-}
-
-/// As /proc/PID/syscall writes it.
-const F_SETLKW: &str = "0x7";
 
 #[test]
 fn locks_answer_as_the_kernel_does() {

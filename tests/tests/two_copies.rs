@@ -2,26 +2,11 @@
 //!
 //! On a plain disk each of the two drops the process's locks in the middle of a transaction, and the database is damaged.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use hoodydb_tests::clients::python;
+use hoodydb_tests::clients::{python, second_copy};
 use hoodydb_tests::database::{self, Mode};
 use hoodydb_tests::{Crowd, Mount, runs};
 
 const OPERATIONS: u64 = 100;
-
-/// A copy of the system's libsqlite3 under another name, so that the loader takes it for another library.
-fn second_copy(directory: &Path) -> PathBuf {
-    let listing =
-        Command::new("ldconfig").arg("-p").output().or_else(|_| Command::new("/sbin/ldconfig").arg("-p").output());
-    let listing = String::from_utf8(listing.expect("ldconfig runs").stdout).expect("text");
-    let line = listing.lines().find(|line| line.contains("libsqlite3.so")).expect("libsqlite3 is installed");
-    let library = line.rsplit(" => ").next().expect("a path");
-    let copy = directory.join("libanother.so");
-    std::fs::copy(library, &copy).expect("the library can be copied");
-    copy
-}
 
 #[test]
 fn two_copies_and_a_second_descriptor_survive() {

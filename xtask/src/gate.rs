@@ -51,6 +51,8 @@ fn check_dependencies() -> Result<()> {
         let paths = [tools.join("bin")].into_iter().chain(std::env::split_paths(&path));
         deny.env("PATH", std::env::join_paths(paths)?);
     }
+    // cargo-deny reads the manifests of all dependencies, those of other platforms too, which a build here never fetches.
+    shell::run(shell::cargo().args(["fetch", "--locked", "--quiet"]))?;
     // Advisories need a database from the network, which a build machine need not reach.
     shell::run(deny.args(["deny", "--offline", "check", "licenses", "bans", "sources"]))
 }

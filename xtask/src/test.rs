@@ -2,7 +2,7 @@
 //!
 //! Tests that mount run one at a time: each loads both cores of a small machine, and starving one would test the machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -32,16 +32,17 @@ impl Args {
         let node = packages::install_node_sqlite()?;
         gate::Args {}.run()?;
         docs::Args { check: true }.run()?;
+        let with_faults = build_with_faults()?;
         let skipped = shell::target().join("skipped-tests");
         let _ = std::fs::remove_file(&skipped);
-        self.run_tests(&node, &skipped)?;
+        self.run_tests(&node, &with_faults, &skipped)?;
         report_skipped(&skipped)
     }
 
-    fn run_tests(&self, node: &Path, skipped: &Path) -> Result<()> {
+    fn run_tests(&self, node: &Path, with_faults: &Path, skipped: &Path) -> Result<()> {
         let prepare = |command: &mut Command| {
             command.env("HOODYDB_BIN", shell::hoodydb()).env("HOODYDB_TEST_NODE", node);
-            command.env("HOODYDB_TEST_SKIPPED", skipped);
+            command.env("HOODYDB_FAULTS_BIN", with_faults).env("HOODYDB_TEST_SKIPPED", skipped);
             if self.long {
                 command.env("HOODYDB_TEST_LONG", "1");
             }
@@ -67,6 +68,14 @@ impl Args {
         prepare(&mut mounting);
         shell::run(&mut mounting)
     }
+}
+
+/// Builds the daemon that can be told where to crash, apart from the one that is delivered; gives its path.
+fn build_with_faults() -> Result<PathBuf> {
+    let target = shell::target().join("faults");
+    let build = ["build", "--release", "--package", "hoodydb", "--features", "fault-points", "--target-dir"];
+    shell::run(shell::cargo().args(build).arg(&target))?;
+    Ok(target.join("release/hoodydb"))
 }
 
 fn report_skipped(path: &Path) -> Result<()> {

@@ -102,6 +102,19 @@ impl Policies {
         }
     }
 
+    /// A file has a name that it did not have: gives it the policy of its path at once, if that has one.
+    pub(super) fn named(&self, file: FileId, path: &dyn Fn() -> Option<PathBuf>, coordinator: &Coordinator<LockReply>) {
+        let mut state = self.lock();
+        if state.stored.databases.is_empty() {
+            return;
+        }
+        let Some(path) = path() else { return };
+        if let Some(Entry { mode }) = state.stored.databases.get(&path).copied() {
+            coordinator.set_policy(file, mode);
+            state.applied.insert(path, (file, mode));
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // Both maps change by single assignments: the state behind a poisoned lock is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

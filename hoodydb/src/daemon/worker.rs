@@ -77,7 +77,7 @@ pub(super) struct Live {
     pub(super) kept: Arc<Kept>,
     pub(super) coordinator: Arc<Coordinator<LockReply>>,
     pub(super) fuse: FuseMount,
-    pub(super) policies: policies::Policies,
+    pub(super) policies: Arc<policies::Policies>,
     pub(super) binds: binds::SingleFileBinds,
     pub(super) unmount: mpsc::UnboundedSender<Unmount>,
     /// Whether transactions run for longer than an unmount waits quietly.
@@ -183,12 +183,13 @@ fn build(
     pool: &tokio::runtime::Handle,
 ) -> Result<(Live, mpsc::UnboundedReceiver<Unmount>), DaemonError> {
     let options = &kept.options;
-    let policies = policies::Policies::load(&kept.backing, options.policy)?;
+    let policies = Arc::new(policies::Policies::load(&kept.backing, options.policy)?);
     let log = Log::open(&kept.memory);
     let left = Left { state: log.state(), entries: log.entries() };
     let limits = Limits { max_wait: options.max_wait, policy: options.policy };
     let coordinator = Coordinator::start(limits, Box::new(LockLog(log)), &left).map_err(DaemonError::Runtime)?;
     let asked = Arc::clone(&kept.stale);
+    let (named, told) = (Arc::clone(&policies), Arc::clone(&coordinator));
     let resources = fuse::Resources {
         device: &kept.device,
         mount_device: kept.mount_device(),
@@ -197,6 +198,7 @@ fn build(
         coordinator: Arc::clone(&coordinator),
         pool: pool.clone(),
         refuses: Box::new(move |file| asked.refuses(file)),
+        named: Box::new(move |file, path| named.named(file, path, &told)),
     };
     let fuse = FuseMount::start(options.mount_options(), resources)?;
     let (unmount, requests) = mpsc::unbounded_channel();

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -36,6 +37,9 @@ pub(super) const RESERVED_DESCRIPTORS: u64 = 512;
 
 type RefuseOpen = Box<dyn Fn(FileId) -> bool + Send + Sync>;
 
+/// Told of a file and how to find out its path.
+pub(super) type Named = Box<dyn Fn(FileId, &dyn Fn() -> Option<PathBuf>) + Send + Sync>;
+
 /// The state of a mount.
 pub(super) struct Backing {
     pub(super) inodes: Inodes,
@@ -50,6 +54,7 @@ pub(super) struct Backing {
     pub(super) passthrough: AtomicBool,
     pub(super) passthrough_missing: Mutex<Option<String>>,
     pub(super) refuse_open: OnceLock<RefuseOpen>,
+    pub(super) named: OnceLock<Named>,
     pub(super) max_handles: u64,
     /// The mount is about to go.
     pub(super) leaving: AtomicBool,
@@ -105,6 +110,7 @@ impl Backing {
             passthrough: AtomicBool::new(false),
             passthrough_missing: Mutex::new(None),
             refuse_open: OnceLock::new(),
+            named: OnceLock::new(),
             max_handles: (usable - usable / 4).min(memory.limits().handles as u64),
             leaving: AtomicBool::new(false),
             is_successor: !memory.init_reply().is_empty(),
@@ -218,7 +224,7 @@ impl Backing {
         let path_fd = self.inodes.path_fd(node)?;
         let fd = self.reopen(&path_fd, backing_flags(flags))?;
         fault::point();
-        self.finish_open(node, &name, fd, flags, request)
+        self.finish_open((node, parent, &name), fd, flags, request)
     }
 
     /// What the process before this one opened for a request that it could not answer.
@@ -227,6 +233,13 @@ impl Backing {
         let backing_id = self.inodes.with(open.node, |inode| inode.backing_id).ok()?;
         self.tell_opened(handle, &open);
         Some(Opened { handle, backing_id, no_flush: open.no_flush })
+    }
+
+    /// Tells whoever keeps policies that a file has a name that it did not have.
+    pub(super) fn tell_named(&self, file: FileId) {
+        if let Some(named) = self.named.get() {
+            named(file, &|| self.inodes.path_of(file));
+        }
     }
 
     /// Tells the coordinator of a handle; twice is the same as once.
@@ -242,6 +255,13 @@ impl Backing {
     }
 
     fn check_open(&self, file: FileId, parent: u64, name: &OsStr) -> io::Result<()> {
+        self.check_room()?;
+        self.check_refused(file, parent, name)
+    }
+
+    /// # Errors
+    /// ENFILE at the limit of handles.
+    fn check_room(&self) -> io::Result<()> {
         let handles = self.handles.len() as u64;
         // Deleted files that are still open hold two descriptors each.
         let (_, descriptors) = self.inodes.counts();
@@ -249,12 +269,27 @@ impl Backing {
             self.warn_full();
             return Err(Errno::NFILE.into());
         }
+        Ok(())
+    }
+
+    /// Whether a file may be opened, cut short, renamed or removed: not while its database is open through a dead mount. Without
+    /// its journal the database could not be recovered.
+    ///
+    /// # Errors
+    /// EBUSY if not.
+    pub(super) fn check_refused(&self, file: FileId, parent: u64, name: &OsStr) -> io::Result<()> {
         let Some(refuses) = self.refuse_open.get() else { return Ok(()) };
-        let database = side_file(name.as_bytes()).and_then(|(stem, _)| self.sibling(parent, stem));
-        if refuses(file) || database.is_some_and(refuses) {
+        if refuses(file) {
             return Err(Errno::BUSY.into());
         }
-        Ok(())
+        self.check_side_refused(parent, name)
+    }
+
+    /// The same for a side file, by the database that it would belong to.
+    fn check_side_refused(&self, parent: u64, name: &OsStr) -> io::Result<()> {
+        let Some(refuses) = self.refuse_open.get() else { return Ok(()) };
+        let database = side_file(name.as_bytes()).and_then(|(stem, _)| self.sibling(parent, stem));
+        if database.is_some_and(refuses) { Err(Errno::BUSY.into()) } else { Ok(()) }
     }
 
     /// Keeps out who would begin on a database that no running transaction uses; the files of those that run are needed to end
@@ -300,7 +335,13 @@ impl Backing {
     }
 
     /// Keeps an opened file: its handle, its backing id, and what the coordinator must know of it.
-    fn finish_open(&self, node: u64, name: &OsStr, fd: OwnedFd, flags: i32, request: u64) -> io::Result<Opened> {
+    fn finish_open(
+        &self,
+        (node, parent, name): (u64, u64, &OsStr),
+        fd: OwnedFd,
+        flags: i32,
+        request: u64,
+    ) -> io::Result<Opened> {
         let passthrough = self.passthrough.load(Relaxed);
         let register = || {
             let device = self.device.get().filter(|_| passthrough)?;
@@ -309,7 +350,10 @@ impl Backing {
             Some(id.ok())
         };
         let (file, backing_id) = self.inodes.opened(node, register)?;
-        let no_flush = side_file(name.as_bytes()).is_some_and(|(_, member)| member != Member::WalIndex);
+        // A journal or WAL holds no locks, unless it is no such thing but a file with such a name.
+        let side = side_file(name.as_bytes()).filter(|(_, member)| *member != Member::WalIndex);
+        let database = side.and_then(|(stem, _)| self.sibling(parent, stem));
+        let no_flush = database.is_some_and(|database| self.coordinator.is_database(database));
         let read_only = flags & ACCESS_MODE == READ_ONLY;
         let inserted = self.handles.insert(OpenFile { node, file, fd, read_only, no_flush }, request);
         let handle = match inserted {
@@ -345,6 +389,10 @@ impl Backing {
         once.take_back(&self.inodes);
         let directory = self.inodes.path_fd(parent)?;
         let exclusive = flags & EXCLUSIVE != 0;
+        // Before the file is made: one that is there and could not be opened would stay hidden behind the kernel's memory that
+        // it is not there.
+        self.check_room()?;
+        self.check_side_refused(parent, name)?;
         let is_own = self.begin_making(Operation::Create, &directory, name, once)?;
         let (fd, new) = loop {
             let create = backing_flags(flags) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -370,11 +418,19 @@ impl Backing {
         let opened = self
             .check_open(file_id(&stat), parent, name)
             .and_then(|()| self.inodes.path_fd(node))
-            .and_then(|_| self.finish_open(node, name, fd, flags, once.number()));
+            .and_then(|_| self.finish_open((node, parent, name), fd, flags, once.number()));
         match opened {
-            Ok(opened) => Ok((attributes, opened)),
+            Ok(opened) => {
+                if new {
+                    self.tell_named(file_id(&stat));
+                }
+                Ok((attributes, opened))
+            }
             Err(error) => {
                 once.take_back(&self.inodes);
+                if new {
+                    let _ = rustix::fs::unlinkat(&directory, name, AtFlags::empty());
+                }
                 Err(error)
             }
         }

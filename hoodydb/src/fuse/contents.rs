@@ -59,6 +59,9 @@ impl Backing {
             match handle.and_then(|handle| self.handles.get(handle)) {
                 Some(open) => rustix::fs::ftruncate(&open.fd, size)?,
                 None => {
+                    let file = self.inodes.with(node, |inode| inode.file)?;
+                    let (parent, name) = self.inodes.name_of(node).ok_or(Errno::STALE)?;
+                    self.check_refused(file, parent, &name)?;
                     let fd = self.reopen(&*self.inodes.path_fd(node)?, OFlags::WRONLY)?;
                     rustix::fs::ftruncate(&fd, size)?;
                 }

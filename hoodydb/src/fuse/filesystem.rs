@@ -460,11 +460,12 @@ impl Filesystem for HoodyFs {
         reply: ReplyEmpty,
     ) {
         self.begin(Operation::Release, request, node.0);
-        let nameless = self.backing.inodes.with(node.0, |inode| inode.nameless).unwrap_or(true);
+        let (nameless, opens) =
+            self.backing.inodes.with(node.0, |inode| (inode.nameless, inode.opens)).unwrap_or((true, 1));
         let closed = self.backing.release(node.0, handle.0);
         reply.ok();
-        if nameless {
-            // The last close of a deleted file frees its blocks.
+        // The last close of a deleted file frees its blocks, that of a written one may flush them.
+        if nameless || (opens == 1 && closed.as_ref().is_some_and(|(open, _)| !open.read_only)) {
             self.pool.spawn_blocking(move || drop(closed));
         }
     }

@@ -28,6 +28,9 @@ pub(super) const ROOT: u64 = 1;
 /// Node ids above this stand for backing files whose inode number cannot be a node id (1, or of another device).
 const FIRST_ALIAS: u64 = 1 << 63;
 
+/// So many other names of a file are kept; of more links than these the earliest are forgotten.
+const MAX_OTHER_NAMES: usize = 16;
+
 /// One inode that the kernel remembers.
 #[derive(Debug)]
 pub(super) struct Inode {
@@ -44,6 +47,9 @@ pub(super) struct Inode {
     pub(super) cached_io: bool,
     /// Its last known name is gone: the descriptor is the only way to it.
     pub(super) nameless: bool,
+    /// Other names of the file (hard links) that were made or looked up, the latest last: one of them takes the place of a
+    /// name that goes. Without them each object that git stores (link, then unlink) would pin a descriptor.
+    other_names: Vec<(u64, OsString)>,
     path_fd: Option<Arc<OwnedFd>>,
     /// Its place in the table that outlives this process; the root needs none.
     slot: Option<Slot>,
@@ -81,6 +87,32 @@ pub(super) fn open_path(parent: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
 }
 
 impl Inode {
+    /// A file has this name too.
+    fn is_also(&mut self, parent: u64, name: &OsStr) {
+        if self.nameless {
+            (self.parent, self.name, self.nameless) = (parent, name.to_owned(), false);
+        } else if (self.parent, self.name.as_os_str()) != (parent, name) {
+            self.other_names.retain(|(of, other)| (*of, other.as_os_str()) != (parent, name));
+            if self.other_names.len() == MAX_OTHER_NAMES {
+                self.other_names.remove(0);
+            }
+            self.other_names.push((parent, name.to_owned()));
+        }
+    }
+
+    /// A file has lost this name; says whether that was the one that it was known by.
+    fn is_no_longer(&mut self, parent: u64, name: &OsStr) -> bool {
+        self.other_names.retain(|(of, other)| (*of, other.as_os_str()) != (parent, name));
+        let was_known_by_it = (self.parent, self.name.as_os_str()) == (parent, name);
+        if was_known_by_it {
+            match self.other_names.pop() {
+                Some((parent, name)) => (self.parent, self.name) = (parent, name),
+                None => self.nameless = true,
+            }
+        }
+        was_known_by_it
+    }
+
     fn record(&self, node: u64) -> InodeRecord {
         InodeRecord {
             node,
@@ -108,6 +140,7 @@ impl Inode {
             backing_id: record.backing_id,
             cached_io: record.cached_io,
             nameless: record.nameless,
+            other_names: Vec::new(),
             path_fd: record.path_fd.map(own),
             slot: Some(slot),
         }
@@ -137,6 +170,7 @@ impl Inodes {
             backing_id: 0,
             cached_io: false,
             nameless: false,
+            other_names: Vec::new(),
             path_fd: Some(Arc::new(root)),
             slot: None,
         };
@@ -229,13 +263,12 @@ impl Inodes {
             backing_id: 0,
             cached_io: false,
             nameless: false,
+            other_names: Vec::new(),
             path_fd: None,
             slot: None,
         });
         inode.lookups += 1;
-        if inode.nameless {
-            (inode.parent, inode.name, inode.nameless) = (parent, name.to_owned(), false);
-        }
+        inode.is_also(parent, name);
         let has_new_fd = inode.path_fd.is_none() && path_fd.is_some();
         if has_new_fd {
             inode.path_fd = path_fd.map(Arc::new);
@@ -435,18 +468,17 @@ impl Inodes {
     pub(super) fn removed(&self, node: u64, parent: u64, name: &OsStr) {
         let mut tables = self.tables();
         if let Some(inode) = tables.nodes.get_mut(&node)
-            && inode.parent == parent
-            && inode.name == name
+            && inode.is_no_longer(parent, name)
         {
-            inode.nameless = true;
             tables.keep(node, None);
         }
     }
 
-    /// A node has a new name.
-    pub(super) fn renamed(&self, node: u64, parent: u64, name: &OsStr) {
+    /// A node has a new name in place of an old one.
+    pub(super) fn renamed(&self, node: u64, from: (u64, &OsStr), (parent, name): (u64, &OsStr)) {
         let mut tables = self.tables();
         if let Some(inode) = tables.nodes.get_mut(&node) {
+            inode.is_no_longer(from.0, from.1);
             (inode.parent, inode.name, inode.nameless) = (parent, name.to_owned(), false);
             tables.keep(node, None);
         }

@@ -152,6 +152,7 @@ impl Backing {
         once.take_back(&self.inodes);
         let file = self.inodes.path_fd(node)?;
         let directory = self.inodes.path_fd(parent)?;
+        self.check_refused(file_id(&rustix::fs::fstat(&*file)?), parent, name)?;
         let may_be_made = self.begin_making(Operation::Link, &directory, name, once)?;
         match rustix::fs::linkat(&*file, "", &*directory, name, AtFlags::EMPTY_PATH) {
             Err(Errno::EXIST) if may_be_made => (),
@@ -171,6 +172,10 @@ impl Backing {
             false => (Operation::Unlink, AtFlags::empty()),
         };
         let parent_fd = self.inodes.path_fd(parent)?;
+        if let Some(file) = identity(&parent_fd, name)? {
+            // Outside of the lock on names, which looking for a database may take.
+            self.check_refused(file, parent, name)?;
+        }
         self.inodes.changing_names(|| {
             let was_there = identity(&parent_fd, name)?.is_some();
             let node = self.inodes.pin_before_removal(&parent_fd, name);
@@ -201,7 +206,13 @@ impl Backing {
             return Err(Errno::INVAL.into());
         }
         let (old, new) = (self.inodes.path_fd(from.0)?, self.inodes.path_fd(to.0)?);
-        self.inodes.changing_names(|| {
+        // Outside of the lock on names, which looking for a database may take.
+        for (directory, (parent, name)) in [(&old, from), (&new, to)] {
+            if let Some(file) = identity(directory, name)? {
+                self.check_refused(file, parent, name)?;
+            }
+        }
+        self.inodes.changing_names(|| -> io::Result<()> {
             let moved = self.inodes.pin_before_removal(&old, from.1);
             let replaced = self.inodes.pin_before_removal(&new, to.1);
             let now = Renamed {
@@ -222,17 +233,21 @@ impl Backing {
             fault::point();
             let known = |node: u64| Some(node).filter(|node| *node != 0);
             match known(renamed.replaced) {
-                Some(node) if flags.contains(RenameFlags::EXCHANGE) => self.inodes.renamed(node, from.0, from.1),
+                Some(node) if flags.contains(RenameFlags::EXCHANGE) => self.inodes.renamed(node, to, from),
                 // rename(2): two names of one file stay as they are.
                 Some(_) if renamed.replaced == renamed.moved => return Ok(()),
                 Some(node) => self.inodes.removed(node, to.0, to.1),
                 None => {}
             }
             if let Some(node) = known(renamed.moved) {
-                self.inodes.renamed(node, to.0, to.1);
+                self.inodes.renamed(node, from, to);
             }
             Ok(())
-        })
+        })?;
+        if let Some(file) = identity(&new, to.1)? {
+            self.tell_named(file);
+        }
+        Ok(())
     }
 
     /// Flushes a directory's entries to the disk.
