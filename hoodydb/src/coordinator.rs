@@ -415,11 +415,6 @@ impl<R: Reply> Coordinator<R> {
         self.lock().manager.running_transactions()
     }
 
-    /// Whether a file is used as a database.
-    pub fn is_database(&self, file: FileId) -> bool {
-        self.lock().manager.is_database(file)
-    }
-
     /// Whether a transaction runs on a database.
     pub fn is_running(&self, database: FileId) -> bool {
         self.lock().manager.is_running(database)

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
 use super::kept::Kept;
 use super::worker::{Live, Phase, Unmount};
@@ -118,17 +118,13 @@ impl Way {
 
     /// Serves until somebody asks for an end.
     async fn asked(&mut self) -> Result<Unmount, Gone> {
-        let mut sweep = interval(Duration::from_secs(1));
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep = sweeps();
         loop {
             tokio::select! {
                 _ = &mut self.ended => return Err(Gone),
                 () = self.wishes.next() => return Ok(Unmount::Drain),
                 Some(unmount) = self.requests.recv() => return Ok(unmount),
-                _ = sweep.tick() => {
-                    let sweeping = Arc::clone(&self.live);
-                    let _ = tokio::task::spawn_blocking(move || sweeping.sweep()).await;
-                }
+                _ = sweep.tick() => sweep_once(&self.live).await,
             }
         }
     }
@@ -136,6 +132,7 @@ impl Way {
     /// Waits until no transaction runs; those that run after `--drain` are named.
     async fn wait_for_transactions(&mut self, unmount: &mut Unmount) -> Result<(), Gone> {
         let live = &self.live;
+        let mut sweep = sweeps();
         let mut look = interval(LOOK);
         let mut name = interval_at(Instant::now() + live.options().drain, NAME);
         loop {
@@ -158,10 +155,22 @@ impl Way {
                         *unmount = Unmount::Drain;
                     }
                 }
+                _ = sweep.tick() => sweep_once(live).await,
                 _ = &mut self.ended => return Err(Gone),
             }
         }
     }
+}
+
+fn sweeps() -> Interval {
+    let mut sweeps = interval(Duration::from_secs(1));
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    sweeps
+}
+
+async fn sweep_once(live: &Arc<Live>) {
+    let sweeping = Arc::clone(live);
+    let _ = tokio::task::spawn_blocking(move || sweeping.sweep()).await;
 }
 
 impl Live {
