@@ -95,16 +95,16 @@ fn transactions_that_outlast_the_drain_commit() {
 fn an_unmount_names_transactions_that_outlast_the_drain() {
     let mount = Mount::with(&["--drain", "0s"]);
     let mut running = transactions(&mount, Mode::Delete);
-    let mut unmount = unmount(&mount, &[]);
-    eventually("they are named", || mount.log().contains("waits for running transactions"));
-    // Several looks of the command.
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    assert!(!unmount.has_ended());
+    let said = mount.outside().join("said");
+    let mut unmount = mount.hoodydb();
+    unmount.arg("umount").arg(mount.point()).stderr(File::create(&said).expect("a file"));
+    let mut unmount = unmount.spawn().expect("hoodydb runs");
+    eventually("they are named", || {
+        let said = std::fs::read_to_string(&said).unwrap_or_default();
+        running.iter().all(|client| said.contains(&format!("transaction runs: pid {}", client.id())))
+    });
     commit(&mut running);
-    let said = unmount.finish().errors;
-    for client in &running {
-        assert!(said.contains(&format!("transaction runs: pid {}", client.id())), "{said}");
-    }
+    assert!(unmount.wait().expect("it ends").success());
 }
 
 #[test]
