@@ -8,7 +8,7 @@
 //!                                                                       <--Cancel-------- reaper thread
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
@@ -24,6 +24,7 @@ mod record;
 mod signals;
 
 pub use crate::sqlite::family::{Member, side_file};
+pub use reaper::descriptors_of_waits;
 pub use record::{Left, NoRecord, Record, RecordFull};
 
 /// Where the answer to one lock call goes.
@@ -88,7 +89,7 @@ struct State<R> {
     record: Box<dyn Record>,
     /// Answers of the process before this one, for requests that the kernel sends once more.
     answered: HashMap<Ticket, Result<(), Denial>>,
-    parked: HashMap<Ticket, Parked<R>>,
+    parked: BTreeMap<Ticket, Parked<R>>,
     decisions: Vec<Decision>,
     probes: Vec<(FileId, u64, Tid)>,
     /// The containers of the processes seen so far.
@@ -130,7 +131,7 @@ impl<R: Reply> Coordinator<R> {
             manager: recovered.manager,
             record,
             answered: recovered.answered,
-            parked: HashMap::new(),
+            parked: BTreeMap::new(),
             decisions: Vec::new(),
             probes: Vec::new(),
             groups: HashMap::new(),

@@ -23,7 +23,7 @@ use super::once::{AtWork, Once};
 use super::requests::{Operation, Requests};
 use super::root_rights::RootRights;
 use super::{Access, LockReply, mount};
-use crate::coordinator::{Coordinator, Member, side_file};
+use crate::coordinator::{Coordinator, Member, descriptors_of_waits, side_file};
 use crate::fault;
 use crate::handover::Memory;
 use crate::lock::{FileId, Handle};
@@ -86,7 +86,8 @@ impl Backing {
         let descriptors_of_self =
             rustix::fs::open("/proc/self/fd", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         // A quarter for inodes: a listing of any size needs few at a time, while every handle needs its own.
-        let usable = max_descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(64);
+        let reserved = RESERVED_DESCRIPTORS + descriptors_of_waits(max_descriptors);
+        let usable = max_descriptors.saturating_sub(reserved).max(64);
         let root_rights = RootRights::load(&root);
         let inodes = Inodes::new(root, usize::try_from(usable / 4).unwrap_or(usize::MAX), memory)?;
         let handles = Handles::new(memory);
