@@ -8,7 +8,7 @@
 //!                                                                       <--Cancel-------- reaper thread
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
@@ -391,6 +391,11 @@ impl<R: Reply> Coordinator<R> {
     pub fn view(&self) -> View {
         let state = self.lock();
         state.manager.view(self.now())
+    }
+
+    /// The processes that hold or want a lock of a database: much less than [`Self::view`] copies under the mutex.
+    pub fn processes(&self) -> BTreeSet<Pid> {
+        self.lock().manager.processes()
     }
 
     /// Holds back every new read start from now on; running transactions go on.

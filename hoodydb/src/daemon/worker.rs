@@ -81,7 +81,7 @@ impl Live {
     /// What is done every second.
     pub(super) fn sweep(&self) {
         self.policies.follow_names(&self.fuse, &self.coordinator);
-        self.binds.look_at(&self.coordinator.view(), &self.fuse, &self.kept.backing);
+        self.binds.look_at(&self.coordinator.processes(), &self.fuse, &self.kept.backing);
     }
 }
 
