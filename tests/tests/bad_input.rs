@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use hoodydb_tests::clients::python;
 use hoodydb_tests::database::{self, Mode};
 use hoodydb_tests::mount::text;
-use hoodydb_tests::{Client, Mount, Place, Report, eventually};
+use hoodydb_tests::{Client, Mount, Place, Report, eventually, skip};
 use rustix::mount::{MountFlags, mount};
 
 /// A place with a mount point and a backing directory, not mounted.
@@ -235,6 +235,65 @@ fn a_full_disk_reaches_the_client_and_nothing_is_lost() {
         database::assert_sound(&path);
         unmount(&bench, &path);
     }
+}
+
+/// A disk that answers no write, until the value is gone: an ext4 in a file, frozen.
+struct Frozen(String);
+
+impl Frozen {
+    fn freeze(mount_point: String) -> Self {
+        run("fsfreeze", &["--freeze", &mount_point]);
+        Self(mount_point)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").args(["--unfreeze", &self.0]).status();
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", text(&output.stderr));
+}
+
+#[test]
+fn the_daemon_answers_while_every_request_sleeps_on_the_disk() {
+    // More than there are threads for them.
+    const FILES: usize = 600;
+    if !Path::new("/dev/loop-control").exists() {
+        return skip("no loop devices");
+    }
+    let bench = Bench::new();
+    let (image, data) = (bench.path("image"), bench.path("data"));
+    std::fs::File::create(&image).and_then(|file| file.set_len(32 << 20)).expect("a file");
+    run("mkfs.ext4", &["-q", &image]);
+    run("mount", &["-o", "loop", &image, &data]);
+    let output = bench.mount("mnt", "data");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let point = bench.place.path().join("mnt");
+    (0..FILES).for_each(|number| std::fs::write(point.join(number.to_string()), "").expect("a file"));
+    let mut touch = python("touch.py");
+    touch.arg(&point).arg(FILES.to_string());
+    // Nothing can end it before the disk answers: in a failure too, the disk goes first.
+    let mut stuck = Client::ready(touch);
+    let frozen = Frozen::freeze(data);
+    stuck.tell("go");
+    stuck.expect("begun");
+    // They do stand still, and in that second the daemon's own work of each second did too.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(stuck.line_now(), None);
+    for arguments in [&["status"][..], &["locks"]] {
+        let mut command = Command::new("timeout");
+        command.arg("5").arg(&bench.hoodydb).args(arguments).env("HOODYDB_RUN_DIR", bench.path("run"));
+        let output = command.output().expect("timeout runs");
+        assert!(output.status.success(), "{arguments:?}: {}: {}", output.status, text(&output.stderr));
+    }
+    drop(frozen);
+    stuck.expect(&format!("done {FILES}"));
+    drop(stuck);
+    unmount(&bench, &point.join("any"));
 }
 
 fn unmount(bench: &Bench, path: &Path) {
