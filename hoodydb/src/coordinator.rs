@@ -24,6 +24,7 @@ mod record;
 mod signals;
 
 pub use crate::sqlite::family::{Member, side_file};
+pub use groups::group_of;
 pub use reaper::descriptors_of_waits;
 pub use record::{Left, NoRecord, Record, RecordFull};
 
@@ -217,7 +218,7 @@ impl<R: Reply> Coordinator<R> {
         if group.is_none() && call.kind.is_some() {
             // Once per process; the file of /proc is read outside of the mutex.
             drop(state);
-            let found = groups::of(call.pid);
+            let found = group_of(call.pid);
             state = self.lock();
             if state.groups.len() >= MAX_GROUPS_CACHED {
                 state.groups.clear();

@@ -35,6 +35,7 @@ mod names;
 mod once;
 mod requests;
 mod root_rights;
+mod shares;
 mod xattr;
 
 pub use backing::PRIVATE_NAME;

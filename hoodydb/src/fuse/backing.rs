@@ -22,6 +22,7 @@ use super::inodes::{Inodes, ROOT, file_id};
 use super::once::{AtWork, Once};
 use super::requests::{Operation, Requests};
 use super::root_rights::RootRights;
+use super::shares::Opener;
 use super::{Access, LockReply, mount};
 use crate::coordinator::{Coordinator, Member, descriptors_of_waits, side_file};
 use crate::fault;
@@ -68,11 +69,13 @@ pub(super) struct Opened {
     pub(super) no_flush: bool,
 }
 
-/// Who asks, for the owner of new files.
+/// Who asks.
 #[derive(Clone, Copy)]
 pub(super) struct Caller {
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// The thread.
+    pub(super) tid: u32,
 }
 
 impl Backing {
@@ -204,17 +207,17 @@ impl Backing {
     ///
     /// # Errors
     /// ENFILE at the limit of handles; EBUSY while a database is still open through a dead mount; those of open(2).
-    pub(super) fn open(&self, node: u64, flags: i32, request: u64) -> io::Result<Opened> {
+    pub(super) fn open(&self, node: u64, flags: i32, caller: Caller, request: u64) -> io::Result<Opened> {
         if let Some(opened) = self.opened_before(request) {
             return Ok(opened);
         }
         let file = self.inodes.with(node, |inode| inode.file)?;
         let (parent, name) = self.inodes.name_of(node).ok_or(Errno::STALE)?;
-        self.check_open(file, parent, &name)?;
+        let opener = self.check_open(file, parent, &name, caller)?;
         let path_fd = self.inodes.path_fd(node)?;
         let fd = self.reopen(&path_fd, backing_flags(flags))?;
         fault::point();
-        self.finish_open(node, &name, fd, flags, request)
+        self.finish_open((node, &name), fd, flags, opener, request)
     }
 
     /// What the process before this one opened for a request that it could not answer.
@@ -237,7 +240,7 @@ impl Backing {
         self.coordinator.opened(open.file, Handle(handle), open.read_only);
     }
 
-    fn check_open(&self, file: FileId, parent: u64, name: &OsStr) -> io::Result<()> {
+    fn check_open(&self, file: FileId, parent: u64, name: &OsStr, caller: Caller) -> io::Result<Opener> {
         let handles = self.handles.len() as u64;
         // Deleted files that are still open hold two descriptors each.
         let (_, descriptors) = self.inodes.counts();
@@ -245,12 +248,13 @@ impl Backing {
             self.warn_full();
             return Err(Errno::NFILE.into());
         }
-        let Some(refuses) = self.refuse_open.get() else { return Ok(()) };
+        let opener = self.handles.may_open(caller.tid, self.max_handles)?;
+        let Some(refuses) = self.refuse_open.get() else { return Ok(opener) };
         let database = side_file(name.as_bytes()).and_then(|(stem, _)| self.sibling(parent, stem));
         if refuses(file) || database.is_some_and(refuses) {
             return Err(Errno::BUSY.into());
         }
-        Ok(())
+        Ok(opener)
     }
 
     fn sibling(&self, parent: u64, name: &[u8]) -> Option<FileId> {
@@ -273,7 +277,14 @@ impl Backing {
     }
 
     /// Keeps an opened file: its handle, its backing id, and what the coordinator must know of it.
-    fn finish_open(&self, node: u64, name: &OsStr, fd: OwnedFd, flags: i32, request: u64) -> io::Result<Opened> {
+    fn finish_open(
+        &self,
+        (node, name): (u64, &OsStr),
+        fd: OwnedFd,
+        flags: i32,
+        opener: Opener,
+        request: u64,
+    ) -> io::Result<Opened> {
         let passthrough = self.passthrough.load(Relaxed);
         let register = || {
             let device = self.device.get().filter(|_| passthrough)?;
@@ -284,7 +295,7 @@ impl Backing {
         let (file, backing_id) = self.inodes.opened(node, register)?;
         let no_flush = side_file(name.as_bytes()).is_some_and(|(_, member)| member != Member::WalIndex);
         let read_only = flags & ACCESS_MODE == READ_ONLY;
-        let inserted = self.handles.insert(OpenFile { node, file, fd, read_only, no_flush }, request);
+        let inserted = self.handles.insert(OpenFile { node, file, fd, read_only, no_flush, opener }, request);
         let handle = match inserted {
             Ok(handle) => handle,
             Err(error) => {
@@ -340,9 +351,9 @@ impl Backing {
         let attributes = self.remember(parent, name, &stat, None, once)?;
         let node = attributes.ino.0;
         let opened = self
-            .check_open(file_id(&stat), parent, name)
-            .and_then(|()| self.inodes.path_fd(node))
-            .and_then(|_| self.finish_open(node, name, fd, flags, once.number()));
+            .check_open(file_id(&stat), parent, name, caller)
+            .and_then(|opener| self.inodes.path_fd(node).map(|_| opener))
+            .and_then(|opener| self.finish_open((node, name), fd, flags, opener, once.number()));
         match opened {
             Ok(opened) => Ok((attributes, opened)),
             Err(error) => {
