@@ -16,6 +16,8 @@ use crate::Place;
 pub struct Mount {
     place: Place,
     options: Vec<String>,
+    /// Words before `hoodydb mount`.
+    prefix: Vec<String>,
 }
 
 impl Mount {
@@ -32,11 +34,20 @@ impl Mount {
     /// # Panics
     /// If the mount does not come up.
     pub fn with(options: &[&str]) -> Self {
+        Self::behind(&[], options)
+    }
+
+    /// Mounts with options, behind a prefix such as `prlimit --nofile=600`.
+    ///
+    /// # Panics
+    /// If the mount does not come up.
+    pub fn behind(prefix: &[&str], options: &[&str]) -> Self {
         let place = Place::new();
         for name in ["run", "data", "mnt"] {
             place.directory(name);
         }
-        let mount = Self { place, options: options.iter().map(|option| (*option).to_owned()).collect() };
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let mount = Self { place, options: owned(options), prefix: owned(prefix) };
         let output = mount.start();
         assert!(output.status.success(), "the mount does not come up: {}", text(&output.stderr));
         mount
@@ -47,7 +58,9 @@ impl Mount {
     /// # Panics
     /// If the command cannot be run.
     pub fn start(&self) -> Output {
-        let mut command = self.hoodydb();
+        let mut words = self.prefix.iter().map(std::ffi::OsString::from).chain([binary().into()]);
+        let mut command = Command::new(words.next().expect("the program"));
+        command.args(words).env("HOODYDB_RUN_DIR", self.run_directory());
         command.arg("mount").arg(self.point()).arg("--data").arg(self.backing()).args(&self.options);
         command.output().expect("hoodydb can be run")
     }

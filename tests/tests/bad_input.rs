@@ -172,6 +172,41 @@ fn a_hundred_thousand_locks_of_one_process_reach_a_limit_and_others_go_on() {
 }
 
 #[test]
+fn a_process_that_opens_without_end_is_refused_and_others_go_on() {
+    let mount = Mount::behind(&["prlimit", "--nofile=600"], &[]);
+    for name in ["app.db", "other.db"] {
+        database::create(&mount.path(name), Mode::Delete);
+    }
+    let limit = mount.status()["handles_max"].as_u64().expect("a number");
+    let mut command = python("files.py");
+    command.arg(mount.point());
+    let mut greedy = Client::ready(command);
+    let open = |greedy: &mut Client, number: u64| greedy.ask(&format!("open {number} other.db"));
+    let refused = (0..limit).find(|number| open(&mut greedy, *number) != "ok").expect("not all handles are its own");
+    assert!(refused >= limit / 2, "far from the limit nobody is refused: {refused} of {limit}");
+    assert_eq!(open(&mut greedy, limit), "EMFILE");
+    let others_work = || {
+        let mut command = Command::new("sqlite3");
+        command.arg(mount.path("app.db")).arg("INSERT INTO events(body) VALUES (1); SELECT count(*) FROM events");
+        let output = command.output().expect("sqlite3 runs");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    others_work();
+    let named = format!("pid={}", greedy.id());
+    let told = || mount.log().lines().filter(|line| line.contains(&named) && line.contains("files.py")).count();
+    eventually("the log names it", || told() > 0);
+    assert_eq!(told(), 1, "once");
+    let worker = mount.status()["worker_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    let worker = worker.and_then(rustix::process::Pid::from_raw).expect("status tells the worker's pid");
+    rustix::process::kill_process(worker, rustix::process::Signal::KILL).expect("the worker can be killed");
+    assert_eq!(open(&mut greedy, limit), "EMFILE", "the next worker knows whose they are");
+    others_work();
+    drop(greedy);
+    eventually("its handles are closed", || mount.status()["handles"].as_u64() < Some(limit / 2));
+    others_work();
+}
+
+#[test]
 fn names_with_control_characters_are_escaped_everywhere() {
     let mount = Mount::new();
     let name = "evil\n\u{1b}[31mred\u{1b}[0m.db";
