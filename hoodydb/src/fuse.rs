@@ -36,6 +36,7 @@ mod names;
 mod once;
 mod requests;
 mod root_rights;
+mod shares;
 mod xattr;
 
 pub use backing::PRIVATE_NAME;

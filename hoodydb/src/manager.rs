@@ -419,6 +419,18 @@ impl LockManager {
         running
     }
 
+    /// The processes that hold or want a lock of a database, as far as the kernel names them.
+    pub fn processes(&self) -> BTreeSet<Pid> {
+        let mut pids = BTreeSet::new();
+        for slot in self.files.values() {
+            if let Slot::Database(database) = slot {
+                pids.extend(database.processes());
+            }
+        }
+        pids.remove(&Pid(0));
+        pids
+    }
+
     /// Bytes of one record, one waiter and one idle database, for `docs/`.
     pub const fn sizes() -> (usize, usize, usize) {
         (size_of::<crate::lock::Record>(), size_of::<queue::Waiter>(), size_of::<Database>())

@@ -80,6 +80,7 @@ pub(super) async fn serve_until_unmounted(
     let mut ended = tokio::task::spawn_blocking(move || while !waiting.fuse.wait(WAIT) {});
     let mut sweep = interval(Duration::from_secs(1));
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sweeping: Option<JoinHandle<()>> = None;
     loop {
         let wish = tokio::select! {
             _ = &mut ended => {
@@ -89,8 +90,11 @@ pub(super) async fn serve_until_unmounted(
             () = wishes.next() => Unmount::Drain,
             Some(wish) = requests.recv() => wish,
             _ = sweep.tick() => {
-                let sweeping = Arc::clone(&live);
-                let _ = tokio::task::spawn_blocking(move || sweeping.sweep()).await;
+                // One that sleeps on the disk keeps neither this loop nor a thread per second.
+                if sweeping.as_ref().is_none_or(JoinHandle::is_finished) {
+                    let live = Arc::clone(&live);
+                    sweeping = Some(tokio::task::spawn_blocking(move || live.sweep()));
+                }
                 continue;
             }
         };

@@ -133,7 +133,7 @@ fn number(request: &Request) -> u64 {
 }
 
 fn caller(request: &Request) -> Caller {
-    Caller { uid: request.uid(), gid: request.gid() }
+    Caller { uid: request.uid(), gid: request.gid(), tid: request.pid() }
 }
 
 impl HoodyFs {
@@ -381,10 +381,10 @@ impl Filesystem for HoodyFs {
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         self.begin(Operation::Open, request, node.0);
         if self.backing.inodes.cached_path_fd(node.0).is_some() {
-            return finish(reply, self.backing.open(node.0, flags.0, number(request)), opened);
+            return finish(reply, self.backing.open(node.0, flags.0, caller(request), number(request)), opened);
         }
-        let number = number(request);
-        self.on_pool(reply, move |backing| backing.open(node.0, flags.0, number), opened);
+        let (caller, number) = (caller(request), number(request));
+        self.on_pool(reply, move |backing| backing.open(node.0, flags.0, caller, number), opened);
     }
 
     fn create(
