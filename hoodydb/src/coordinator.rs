@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid, Tid};
 use crate::manager::view::View;
-use crate::manager::{Config, Decision, Denial, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp};
+use crate::manager::{
+    Admission, Config, Decision, Denial, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp,
+};
 
 mod activity;
 mod groups;
@@ -23,7 +25,7 @@ mod reaper;
 mod record;
 mod signals;
 
-pub use crate::sqlite::family::{Member, side_file};
+pub use crate::sqlite::family::{MAGIC, Member, side_file};
 pub use groups::group_of;
 pub use reaper::descriptors_of_waits;
 pub use record::{Left, NoRecord, Record, RecordFull};
@@ -406,18 +408,23 @@ impl<R: Reply> Coordinator<R> {
 
     /// Holds back every new read start from now on; running transactions go on.
     pub fn stop_admitting(&self) {
-        self.happened(Event::Admit(false));
+        self.happened(Event::Admit(Admission::Nobody));
     }
 
-    /// Takes [`Self::stop_admitting`] back.
-    pub fn resume_admitting(&self) {
-        self.happened(Event::Admit(true));
+    /// Lets transactions of connections begin again that have their WAL and its index open; others are refused from now on.
+    pub fn admit_connected(&self) {
+        self.happened(Event::Admit(Admission::Connected));
     }
 
     /// Transactions that run now: the databases and processes that hold a lock which a transaction holds (idle WAL
     /// connections do not count).
     pub fn running_transactions(&self) -> Vec<(FileId, Pid)> {
         self.lock().manager.running_transactions()
+    }
+
+    /// Whether a transaction runs on a database.
+    pub fn is_running(&self, database: FileId) -> bool {
+        self.lock().manager.is_running(database)
     }
 
     /// Refuses everything that still waits with `EAGAIN`: the last act before the daemon ends.

@@ -58,7 +58,7 @@ pub struct Options {
     pub threads: usize,
     /// Whether passthrough is used where the kernel has it.
     pub passthrough: bool,
-    /// How long an unmount waits for running transactions before it detaches the mount.
+    /// How long an unmount waits for running transactions before it names them.
     pub drain: Duration,
     /// Where the control socket is made.
     pub run_dir: PathBuf,
@@ -248,10 +248,10 @@ fn prepare(mut options: Options, log: Option<PathBuf>) -> Result<Kept, DaemonErr
     let (to_keeper, to_worker) =
         (Doorbell::new().map_err(DaemonError::Runtime)?, Doorbell::new().map_err(DaemonError::Runtime)?);
     let signals = Signals::block().map_err(DaemonError::Runtime)?;
-    let listening = Listening::bind(&options.socket_path())?;
+    let mut listening = Listening::bind(&options.socket_path())?;
     let mounted = crate::fuse::mount(&options.mount_options())?;
     // From here on a failure must take the mount away again.
-    let live = (|| {
+    let mut go_live = || -> Result<(), DaemonError> {
         let mount = mounts::mounted_at(&options.mountpoint).ok().flatten();
         let number =
             mount.ok_or_else(|| DaemonError::Runtime(std::io::Error::other("the mount is gone again")))?.device;
@@ -261,9 +261,10 @@ fn prepare(mut options: Options, log: Option<PathBuf>) -> Result<Kept, DaemonErr
         memory.word(Word::MountDevice).store(number, Relaxed);
         memory.word(Word::StartedAt).store(keeper::now_ns(), Relaxed);
         memory.word(Word::KeeperPid).store(std::process::id().into(), Relaxed);
-        memory.set_init_request(&mounted.init).map_err(DaemonError::Runtime)
-    })();
-    if let Err(error) = live {
+        memory.set_init_request(&mounted.init).map_err(DaemonError::Runtime)?;
+        Ok(listening.publish(&options.socket_path())?)
+    };
+    if let Err(error) = go_live() {
         let _ = mounts::detach(&options.mountpoint);
         return Err(error);
     }

@@ -285,6 +285,11 @@ impl FuseMount {
         self.backing.handles.freeze();
     }
 
+    /// The mount is about to go: from now on no database is opened but those of running transactions (EBUSY).
+    pub fn leave(&self) {
+        self.backing.leaving.store(true, Relaxed);
+    }
+
     /// Where it is mounted.
     pub fn mountpoint(&self) -> &Path {
         &self.mountpoint

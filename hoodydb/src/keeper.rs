@@ -62,6 +62,8 @@ pub mod exit_code {
 pub mod wish {
     /// As SIGTERM: unmount when the running transactions are over.
     pub const DRAIN: u64 = 1;
+    /// `umount --lazy`: detach when the running transactions are over, end with the last open file. The worker stores it.
+    pub const LAZY: u64 = 2;
 }
 
 /// What the worker asks of the keeper ([`Word::Request`]).

@@ -30,7 +30,7 @@ pub mod view;
 mod writer_watch;
 
 pub use config::Config;
-pub use event::{Activity, Decision, Denial, Event, Group, LockCall, Policy, Ticket, Timestamp};
+pub use event::{Activity, Admission, Decision, Denial, Event, Group, LockCall, Policy, Ticket, Timestamp};
 
 use database::{Database, Side};
 use deadlock::WaitGraph;
@@ -48,7 +48,7 @@ enum Slot {
 struct Context<'a> {
     now: Timestamp,
     config: &'a Config,
-    admitting: bool,
+    admission: Admission,
     graph: &'a mut WaitGraph,
     totals: &'a mut Counters,
     out: &'a mut Vec<Decision>,
@@ -66,7 +66,7 @@ pub struct LockManager {
     timers: BTreeSet<(Timestamp, FileId)>,
     graph: WaitGraph,
     records: usize,
-    admitting: bool,
+    admission: Admission,
     totals: Counters,
 }
 
@@ -83,7 +83,7 @@ impl LockManager {
             timers: BTreeSet::new(),
             graph: WaitGraph::default(),
             records: 0,
-            admitting: true,
+            admission: Admission::default(),
             totals: Counters::default(),
         }
     }
@@ -134,8 +134,8 @@ impl LockManager {
                 });
             }
             Event::Configure { max_wait_ns, policy } => self.configure(now, max_wait_ns, policy, out),
-            Event::Admit(admitting) => {
-                self.admitting = admitting;
+            Event::Admit(admission) => {
+                self.admission = admission;
                 self.settle_all(now, out);
             }
             Event::RefuseAll => {
@@ -320,7 +320,7 @@ impl LockManager {
         let mut context = Context {
             now,
             config: &self.config,
-            admitting: self.admitting,
+            admission: self.admission,
             graph: &mut self.graph,
             totals: &mut self.totals,
             out,
@@ -329,7 +329,7 @@ impl LockManager {
         change(slot, side, &mut context);
         self.records = self.records + slot.records() - before;
         if let Slot::Database(database) = slot {
-            let next = database.next_deadline(&self.config, self.admitting);
+            let next = database.next_deadline(&self.config, self.admission);
             if let Some(armed) = database.armed.filter(|armed| Some(*armed) != next) {
                 self.timers.remove(&(armed, home));
             }
@@ -429,6 +429,11 @@ impl LockManager {
         }
         pids.remove(&Pid(0));
         pids
+    }
+
+    /// Whether a transaction runs on a database.
+    pub fn is_running(&self, file: FileId) -> bool {
+        matches!(self.files.get(&file), Some(Slot::Database(database)) if database.running().next().is_some())
     }
 
     /// Bytes of one record, one waiter and one idle database, for `docs/`.

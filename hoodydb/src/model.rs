@@ -243,6 +243,9 @@ pub struct UnmountAnswer {
     pub users: Vec<OpenFile>,
     /// Processes whose transactions still run.
     pub running: Vec<ProcessName>,
+    /// Whether they have run for longer than the daemon's `--drain`.
+    #[serde(default)]
+    pub overdue: bool,
 }
 
 /// A file that a process has open.

@@ -69,7 +69,7 @@ pub(super) struct Args {
     /// Send reads and writes through the daemon although the kernel could do without
     #[arg(long)]
     no_passthrough: bool,
-    /// How long an unmount waits for running transactions before it takes the mount away from new ones
+    /// How long an unmount waits for running transactions before it names them
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     drain: Duration,
     /// Run as the child that a mount without --foreground starts

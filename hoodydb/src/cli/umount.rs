@@ -18,15 +18,16 @@ use crate::process::mounts::{self, FS_TYPE};
 use crate::render;
 
 /// How often the daemon is asked how far it is.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How often the same is told again.
 const REPEAT: Duration = Duration::from_secs(10);
 
 /// Unmounts, and waits until it is done
 ///
-/// With files open it names their users, admits no new transaction, waits for the running ones and ends. No running
-/// transaction is ever aborted: one that takes longer than the daemon's --drain is served to its end. Ctrl-C ends the waiting, not the unmount.
+/// With files open it names their users, lets no new transaction begin, waits for the running ones and ends. No running
+/// transaction is ever aborted: the mount stays until the last one is over, and those that take longer than the daemon's
+/// --drain are named. Ctrl-C ends the waiting, not the unmount.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -34,7 +35,7 @@ Examples:
   hoodydb umount /hoody/databases --lazy
 
 Exit codes:
-  0  the mount is gone (with --lazy: detached)
+  0  the mount is gone (with --lazy: it goes as soon as no transaction runs)
   1  it failed; the line on standard error says why
   2  the command line is wrong
   3  nothing is mounted there
@@ -43,7 +44,10 @@ pub(super) struct Args {
     /// The mount point
     #[arg(value_name = "MOUNTPOINT", default_value = "/hoody/databases")]
     mountpoint: PathBuf,
-    /// Take the mount away now; the daemon ends when the last file is closed
+    /// Do not wait: the mount point goes as soon as no transaction runs, and the daemon ends when the last file is closed
+    ///
+    /// Until then, connections in WAL mode that are open are served as before. Those in rollback mode are told "database is
+    /// locked": SQLite could not find its journal by name any more.
     #[arg(long)]
     lazy: bool,
 }
@@ -58,7 +62,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     loop {
         match ask(&daemon, question) {
             Ok(answer) if args.lazy && answer.phase == "detached" => return Ok(()),
-            Ok(answer) => shown.show(&answer),
+            Ok(answer) if args.lazy && answer.phase == "draining" && !answer.running.is_empty() => {
+                shown.show(&answer);
+                return Ok(());
+            }
+            // The daemon is about to detach.
+            Ok(_) if args.lazy => (),
+            Ok(answer) if answer.overdue => shown.show(&answer),
+            // For a while it is not worth a word that transactions run.
+            Ok(answer) => shown.show(&UnmountAnswer { running: Vec::new(), ..answer }),
             // The daemon ended between two questions, or in the middle of one: even of the first, where nothing is open.
             Err(ControlError::Socket { .. } | ControlError::Silent { .. })
                 if Daemon::at(&socket::run_dir(), &mountpoint).is_none() =>

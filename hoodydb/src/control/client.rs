@@ -52,12 +52,16 @@ impl Daemon {
         }
     }
 
-    /// Asks one question. One that changes nothing is asked again if the worker died before it answered: the next one waits
+    /// Asks one question. One that may be put twice is asked again if the worker died before it answered: the next one waits
     /// behind the same socket.
     pub fn ask(&self, command: Command) -> Result<Answer, ControlError> {
         let again = matches!(
             command,
-            Command::Status | Command::Locks { .. } | Command::PolicyGet { .. } | Command::UnmountProgress
+            Command::Status
+                | Command::Locks { .. }
+                | Command::PolicyGet { .. }
+                | Command::Unmount { .. }
+                | Command::UnmountProgress
         );
         match self.ask_once(command.clone()) {
             Err(ControlError::Silent { source, .. }) if again && hung_up(&source) => self.ask_once(command),

@@ -41,17 +41,31 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Listens on the path, in place of a dead daemon's socket. The caller holds the locks that make it the only live one.
+    /// Makes a socket that nobody knows of yet, beside the path where [`Self::publish`] will put it: until then the path is that
+    /// of another daemon, perhaps, which still serves what was open when its mount point was detached.
     pub fn bind(path: &Path) -> Result<Self, ControlError> {
         let fault = |action, source| ControlError::Socket { action, path: path.to_owned(), source };
-        match std::fs::remove_file(path) {
+        // No longer than any socket's own name, and none that a list of sockets shows.
+        let name = path.with_file_name(format!(".{}.new", std::process::id()));
+        match std::fs::remove_file(&name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(fault("cannot replace the socket", error));
+                return Err(fault("cannot make the socket", error));
             }
             _ => (),
         }
-        let socket = listen(path).map_err(|source| fault("cannot make the socket", source))?;
-        Ok(Self { socket, file: identity(path), path: path.to_owned() })
+        let socket = listen(&name).map_err(|source| fault("cannot make the socket", source))?;
+        Ok(Self { socket, file: identity(&name), path: name })
+    }
+
+    /// Gives the socket its path, in place of a dead or a detached daemon's. The caller holds the mount point.
+    pub fn publish(&mut self, path: &Path) -> Result<(), ControlError> {
+        std::fs::rename(&self.path, path).map_err(|source| ControlError::Socket {
+            action: "cannot replace the socket",
+            path: path.to_owned(),
+            source,
+        })?;
+        path.clone_into(&mut self.path);
+        Ok(())
     }
 
     /// The same socket in a program that took the place of the one which bound it.
@@ -205,13 +219,33 @@ mod tests {
         assert!(parse(b"{").unwrap_err().starts_with("a request is one line"));
     }
 
+    #[test]
+    fn a_start_that_fails_leaves_the_socket_of_another_daemon() {
+        let dir = std::env::temp_dir().join(format!("hoodydb-publish-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = socket_path(&dir, Path::new("/m"));
+        let mut detached = Listening::bind(&path).unwrap();
+        assert!(Daemon::all(&dir).unwrap().is_empty(), "nobody knows of it yet");
+        detached.publish(&path).unwrap();
+        drop(Listening::bind(&path).unwrap());
+        assert_eq!(identity(&path), detached.file, "the mount failed");
+        let mut next = Listening::bind(&path).unwrap();
+        next.publish(&path).unwrap();
+        drop(detached);
+        assert_eq!(identity(&path), next.file, "the detached one ends");
+        drop(next);
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_stuck_client_blocks_nobody() {
         let dir = std::env::temp_dir().join(format!("hoodydb-control-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let mountpoint = Path::new("/m");
         let path = socket_path(&dir, mountpoint);
-        let listening = Listening::bind(&path).unwrap();
+        let mut listening = Listening::bind(&path).unwrap();
+        listening.publish(&path).unwrap();
         let server = Server::new(&listening).unwrap();
         let serving = tokio::spawn(server.serve(Arc::new(Echo)));
         let asked = tokio::task::spawn_blocking(move || {

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::worker::{Live, Phase, Unmount};
 use crate::control::server::Answerer;
 use crate::control::{Answer, Command};
+use crate::coordinator::MAGIC;
 use crate::handover::Word;
 use crate::keeper;
 use crate::lock::{FileId, Pid};
@@ -30,8 +31,11 @@ impl Answerer for Live {
             Command::Unmount { lazy } => {
                 // Looked at first: an idle mount is gone at once, and the daemon with it.
                 let answer = self.unmounting();
+                let unmount = if lazy { Unmount::Lazy } else { Unmount::Drain };
+                // Kept before it is told: whoever serves next goes on with it.
+                unmount.keep(&self.kept.memory);
                 // The receiver lives as long as the main loop: without it the mount is about to be gone anyhow.
-                let _ = self.unmount.send(if lazy { Unmount::Lazy } else { Unmount::Drain });
+                let _ = self.unmount.send(unmount);
                 Ok(Answer::Unmount(answer))
             }
             Command::Upgrade { binary } => Err(self.upgrade(&binary)),
@@ -168,7 +172,7 @@ impl Live {
 
     fn check_looks_like_sqlite(&self, path: &Path) -> Result<(), String> {
         match self.header(path) {
-            Ok(header) if header.is_empty() || header.starts_with(SQLITE_MAGIC) => Ok(()),
+            Ok(header) if header.is_empty() || header.starts_with(MAGIC) => Ok(()),
             Ok(_) => Err(format!(
                 "{} does not begin like a SQLite database: name another file; an encrypted database looks like that too, \
                  for one add --force",
@@ -217,6 +221,7 @@ impl Live {
             phase: self.phase().name().to_owned(),
             users: self.users(),
             running: if self.phase() == Phase::Serving { Vec::new() } else { self.running() },
+            overdue: self.overdue.load(Relaxed),
         }
     }
 
@@ -247,16 +252,10 @@ fn descriptors_max() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// The first 16 bytes of every database that is not encrypted.
-///
-/// # Source
-/// https://www.sqlite.org/fileformat2.html, 1.3.1
-const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
-
 /// # Source
 /// https://www.sqlite.org/fileformat2.html, 1.3.3: bytes 18 and 19 are 1 for rollback journals and 2 for WAL.
 fn journal_mode_of(header: &[u8]) -> &'static str {
-    match (header.strip_prefix(SQLITE_MAGIC), header.get(18)) {
+    match (header.strip_prefix(MAGIC), header.get(18)) {
         _ if header.is_empty() => "empty",
         (Some(_), Some(1)) => "rollback",
         (Some(_), Some(2)) => "wal",
@@ -316,12 +315,12 @@ mod tests {
 
     #[test]
     fn headers_tell_the_journal_mode() {
-        let header = |version: u8| [SQLITE_MAGIC, &[16, 0, version, version]].concat();
+        let header = |version: u8| [MAGIC.as_slice(), &[16, 0, version, version]].concat();
         assert_eq!(journal_mode_of(&header(1)), "rollback");
         assert_eq!(journal_mode_of(&header(2)), "wal");
         assert_eq!(journal_mode_of(&header(3)), "unknown");
         assert_eq!(journal_mode_of(b""), "empty");
         assert_eq!(journal_mode_of(b"an encrypted header."), "unknown");
-        assert_eq!(journal_mode_of(SQLITE_MAGIC), "unknown");
+        assert_eq!(journal_mode_of(MAGIC), "unknown");
     }
 }

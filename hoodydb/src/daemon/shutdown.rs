@@ -1,28 +1,33 @@
 //! The daemon's main loop, and the way out of it.
 //!
-//! Called by [`super::run`]. Law: no running transaction is ever aborted.
+//! Called by [`super::run`]. Law: no running transaction is ever aborted. SQLite opens and unlinks its journal by name, so the
+//! mount stays in the tree until none runs.
 //!
 //! ```text
 //!  serving --SIGTERM, umount--> no file open? --yes--> unmount, end
 //!     |                              | no
-//!     |                          draining: no new transaction; wait for the running ones, up to --drain
-//!     |                              |
-//!     +--umount --lazy--> detached (no new open) --the running transactions are over, or the last file is closed--> end
+//!     +--umount --lazy---------> draining: no new transaction, no new database; wait for the running ones
+//!                                    |  (after --drain they are named)
+//!                                    +--SIGTERM, umount--> detach, end
+//!                                    |
+//!                                    +--umount --lazy--> detached: what is open is served
+//!                                                          +--the last file is closed--> end
+//!                                                          +--SIGTERM--> wait for the running ones, end
 //! ```
+//! The phase and the wish are in the shared memory: a worker that dies on the way is followed by one that goes on from there.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
 use super::kept::Kept;
 use super::worker::{Live, Phase, Unmount};
-use crate::handover::Word;
-use crate::keeper::{process, wish};
+use crate::keeper::process;
 use crate::model::{ProcessName, printable};
 use crate::process::mounts;
 
@@ -38,7 +43,7 @@ const NAME: Duration = Duration::from_secs(10);
 /// Most users that one log line names.
 const USERS_NAMED_MAX: usize = 20;
 
-/// The keeper's wish to unmount, which SIGTERM and SIGINT bring about. It outlives the worker that heard it first.
+/// The keeper's wish to unmount, which SIGTERM and SIGINT bring about.
 pub(super) struct Wishes {
     rung: UnboundedReceiver<()>,
 }
@@ -47,10 +52,6 @@ impl Wishes {
     /// Listens to the keeper's bell.
     pub(super) fn listen(kept: &Arc<Kept>) -> io::Result<Self> {
         let (heard, rung) = unbounded_channel();
-        if kept.memory.word(Word::Wish).load(SeqCst) == wish::DRAIN {
-            // A worker before this one was told.
-            let _ = heard.send(());
-        }
         let kept = Arc::clone(kept);
         std::thread::Builder::new().name("wishes".into()).spawn(move || {
             loop {
@@ -70,57 +71,118 @@ impl Wishes {
     }
 }
 
-/// Returns when the mount is gone and no transaction runs any more.
-pub(super) async fn serve_until_unmounted(
+/// What can happen to a daemon that serves.
+struct Way {
     live: Arc<Live>,
-    mut requests: UnboundedReceiver<Unmount>,
-    mut wishes: Wishes,
-) {
+    requests: UnboundedReceiver<Unmount>,
+    wishes: Wishes,
+    ended: JoinHandle<()>,
+    sweeping: Option<JoinHandle<()>>,
+}
+
+/// The kernel has ended the session: unmounted, and nothing is open any more.
+struct Gone;
+
+/// Returns when the mount is gone and no transaction runs any more.
+pub(super) async fn serve_until_unmounted(live: Arc<Live>, requests: UnboundedReceiver<Unmount>, wishes: Wishes) {
     let waiting = Arc::clone(&live);
-    let mut ended = tokio::task::spawn_blocking(move || while !waiting.fuse.wait(WAIT) {});
-    let mut sweep = interval(Duration::from_secs(1));
-    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sweeping: Option<JoinHandle<()>> = None;
-    loop {
-        let wish = tokio::select! {
-            _ = &mut ended => {
-                tracing::info!(mountpoint = printable(&live.options().mountpoint), "the mount is gone");
-                return;
-            }
-            () = wishes.next() => Unmount::Drain,
-            Some(wish) = requests.recv() => wish,
-            _ = sweep.tick() => {
-                // One that sleeps on the disk keeps neither this loop nor a thread per second.
-                if sweeping.as_ref().is_none_or(JoinHandle::is_finished) {
-                    let live = Arc::clone(&live);
-                    sweeping = Some(tokio::task::spawn_blocking(move || live.sweep()));
-                }
-                continue;
-            }
+    let ended = tokio::task::spawn_blocking(move || while !waiting.fuse.wait(WAIT) {});
+    let mountpoint = live.options().mountpoint.clone();
+    if let Err(Gone) = (Way { live, requests, wishes, ended, sweeping: None }).go().await {
+        tracing::info!(mountpoint = printable(mountpoint), "the mount is gone");
+    }
+}
+
+impl Way {
+    async fn go(&mut self) -> Result<(), Gone> {
+        let mut unmount = match Unmount::kept(&self.live.kept.memory) {
+            // A worker before this one was told.
+            Some(unmount) => unmount,
+            None => self.asked().await?,
         };
-        match wish {
-            Unmount::Lazy => detach(&live),
-            Unmount::Drain => {
-                return shut_down(&live, &mut wishes, &mut ended).await;
+        if unmount == Unmount::Drain && self.live.phase() == Phase::Serving && unmount_if_idle(&self.live).await {
+            return Ok(());
+        }
+        if self.live.phase() != Phase::Detached {
+            self.live.begin_to_leave();
+            log_users(&self.live).await;
+            self.wait_for_transactions(&mut unmount).await?;
+            detach(&self.live);
+        }
+        if unmount == Unmount::Lazy {
+            self.live.coordinator.admit_connected();
+            while self.asked().await? == Unmount::Lazy {}
+        }
+        self.live.coordinator.stop_admitting();
+        self.wait_for_transactions(&mut unmount).await
+    }
+
+    /// Serves until somebody asks for an end.
+    async fn asked(&mut self) -> Result<Unmount, Gone> {
+        let mut sweep = sweeps();
+        loop {
+            tokio::select! {
+                _ = &mut self.ended => return Err(Gone),
+                () = self.wishes.next() => return Ok(Unmount::Drain),
+                Some(unmount) = self.requests.recv() => return Ok(unmount),
+                _ = sweep.tick() => start_sweep(&mut self.sweeping, &self.live),
+            }
+        }
+    }
+
+    /// Waits until no transaction runs; those that run after `--drain` are named.
+    async fn wait_for_transactions(&mut self, unmount: &mut Unmount) -> Result<(), Gone> {
+        let live = &self.live;
+        let mut sweep = sweeps();
+        let mut look = interval(LOOK);
+        let mut name = interval_at(Instant::now() + live.options().drain, NAME);
+        loop {
+            tokio::select! {
+                _ = look.tick() => {
+                    if live.coordinator.running_transactions().is_empty() {
+                        return Ok(());
+                    }
+                }
+                _ = name.tick() => {
+                    live.overdue.store(true, Relaxed);
+                    log_running(live);
+                }
+                () = self.wishes.next() => {
+                    *unmount = Unmount::Drain;
+                    log_running(live);
+                }
+                Some(also) = self.requests.recv() => {
+                    if also == Unmount::Drain {
+                        *unmount = Unmount::Drain;
+                    }
+                }
+                _ = sweep.tick() => start_sweep(&mut self.sweeping, live),
+                _ = &mut self.ended => return Err(Gone),
             }
         }
     }
 }
 
-async fn shut_down(live: &Arc<Live>, wishes: &mut Wishes, ended: &mut JoinHandle<()>) {
-    if live.phase() == Phase::Serving && unmount_if_idle(live).await {
-        return;
+fn sweeps() -> Interval {
+    let mut sweeps = interval(Duration::from_secs(1));
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    sweeps
+}
+
+/// Sweeps, unless the last one still does: one that sleeps on the disk keeps neither the loop nor a thread per second.
+fn start_sweep(sweeping: &mut Option<JoinHandle<()>>, live: &Arc<Live>) {
+    if sweeping.as_ref().is_none_or(JoinHandle::is_finished) {
+        let live = Arc::clone(live);
+        *sweeping = Some(tokio::task::spawn_blocking(move || live.sweep()));
     }
-    live.coordinator.stop_admitting();
-    if live.phase() == Phase::Serving {
-        live.enter(Phase::Draining);
-    }
-    log_users(live).await;
-    let drained = wait_for_transactions(live, wishes, ended, Some(live.options().drain)).await;
-    detach(live);
-    if !drained {
-        tracing::warn!("transactions still run: no new file can be opened, and these are served until they end");
-        wait_for_transactions(live, wishes, ended, None).await;
+}
+
+impl Live {
+    /// From now on no transaction begins, and no database is opened that no running transaction uses.
+    fn begin_to_leave(&self) {
+        self.coordinator.stop_admitting();
+        self.fuse.leave();
+        self.enter(Phase::Draining);
     }
 }
 
@@ -163,34 +225,6 @@ impl Live {
     fn is_on_top(&self) -> bool {
         let mount = mounts::mounted_at(&self.options().mountpoint).ok().flatten();
         mount.is_some_and(|mount| mount.device == self.fuse.device())
-    }
-}
-
-/// Waits until no transaction runs (true), or the limit is over (false).
-async fn wait_for_transactions(
-    live: &Arc<Live>,
-    wishes: &mut Wishes,
-    ended: &mut JoinHandle<()>,
-    limit: Option<Duration>,
-) -> bool {
-    let deadline = limit.map(|limit| Instant::now() + limit);
-    let mut look = interval(LOOK);
-    let mut name = interval(NAME);
-    name.tick().await;
-    loop {
-        tokio::select! {
-            _ = look.tick() => {
-                if live.coordinator.running_transactions().is_empty() {
-                    return true;
-                }
-                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                    return false;
-                }
-            }
-            _ = name.tick() => log_running(live),
-            () = wishes.next() => log_running(live),
-            _ = &mut *ended => return true,
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Called by [`super::keep`] in a process of its own, which shares the keeper's descriptors.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use super::{DaemonError, Options, binds, policies, shutdown};
 use crate::control::server::Server;
 use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
 use crate::fuse::{self, FuseMount, LockReply};
-use crate::handover::{Log, Word};
-use crate::keeper::{self, exit_code, guardian, process};
+use crate::handover::{Log, Memory, Word};
+use crate::keeper::{self, exit_code, guardian, process, wish};
 use crate::model::printable;
 
 /// How often the worker shows that it lives.
@@ -50,8 +51,28 @@ impl Phase {
 pub(super) enum Unmount {
     /// As SIGTERM.
     Drain,
-    /// Detach now, end with the last open file.
+    /// Detach when no transaction runs, end with the last open file.
     Lazy,
+}
+
+impl Unmount {
+    /// Keeps the wish for the workers to come. One to end stands above a lazy one.
+    pub(super) fn keep(self, memory: &Memory) {
+        let kept = memory.word(Word::Wish);
+        match self {
+            Self::Drain => kept.store(wish::DRAIN, SeqCst),
+            Self::Lazy => _ = kept.compare_exchange(0, wish::LAZY, SeqCst, SeqCst),
+        }
+    }
+
+    /// What a worker before this one was asked for.
+    pub(super) fn kept(memory: &Memory) -> Option<Self> {
+        match memory.word(Word::Wish).load(SeqCst) {
+            wish::DRAIN => Some(Self::Drain),
+            wish::LAZY => Some(Self::Lazy),
+            _ => None,
+        }
+    }
 }
 
 /// The live daemon: what the control socket, the sweep and the shutdown share.
@@ -62,6 +83,8 @@ pub(super) struct Live {
     pub(super) policies: Arc<policies::Policies>,
     pub(super) binds: binds::SingleFileBinds,
     pub(super) unmount: mpsc::UnboundedSender<Unmount>,
+    /// Whether transactions run for longer than an unmount waits quietly.
+    pub(super) overdue: AtomicBool,
 }
 
 impl Live {
@@ -191,7 +214,12 @@ fn build(
     let fuse = FuseMount::start(options.mount_options(), resources)?;
     let (unmount, requests) = mpsc::unbounded_channel();
     let binds = binds::SingleFileBinds::default();
-    Ok((Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, unmount }, requests))
+    let overdue = AtomicBool::new(false);
+    let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, unmount, overdue };
+    if live.phase() != Phase::Serving {
+        live.fuse.leave();
+    }
+    Ok((live, requests))
 }
 
 /// Tells the keeper that requests are answered.

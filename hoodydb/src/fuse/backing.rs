@@ -25,7 +25,7 @@ use super::requests::{Operation, Requests};
 use super::root_rights::RootRights;
 use super::shares::Opener;
 use super::{Access, LockReply, mount};
-use crate::coordinator::{Coordinator, Member, descriptors_of_waits, side_file};
+use crate::coordinator::{Coordinator, MAGIC, Member, descriptors_of_waits, side_file};
 use crate::fault;
 use crate::handover::Memory;
 use crate::lock::{FileId, Handle};
@@ -57,6 +57,8 @@ pub(super) struct Backing {
     pub(super) refuse_open: OnceLock<RefuseOpen>,
     pub(super) named: OnceLock<Named>,
     pub(super) max_handles: u64,
+    /// The mount is about to go.
+    pub(super) leaving: AtomicBool,
     /// Another worker served the mount before this one.
     pub(super) is_successor: bool,
     max_descriptors: u64,
@@ -114,6 +116,7 @@ impl Backing {
             refuse_open: OnceLock::new(),
             named: OnceLock::new(),
             max_handles: (usable - usable / 4).min(memory.limits().handles as u64),
+            leaving: AtomicBool::new(false),
             is_successor: !memory.init_reply().is_empty(),
             max_descriptors: usable,
             descriptors_of_self,
@@ -212,7 +215,8 @@ impl Backing {
     /// Opens a file for the kernel.
     ///
     /// # Errors
-    /// ENFILE at the limit of handles; EBUSY while a database is still open through a dead mount; those of open(2).
+    /// ENFILE at the limit of handles; EBUSY while a database is still open through a dead mount, or the mount is about to go;
+    /// those of open(2).
     pub(super) fn open(&self, node: u64, flags: i32, caller: Caller, request: u64) -> io::Result<Opened> {
         if let Some(opened) = self.opened_before(request) {
             return Ok(opened);
@@ -220,6 +224,7 @@ impl Backing {
         let file = self.inodes.with(node, |inode| inode.file)?;
         let (parent, name) = self.inodes.name_of(node).ok_or(Errno::STALE)?;
         let opener = self.check_open(file, parent, &name, caller)?;
+        self.check_leaving(parent, name.as_bytes())?;
         let path_fd = self.inodes.path_fd(node)?;
         let fd = self.reopen(&path_fd, backing_flags(flags))?;
         fault::point();
@@ -290,6 +295,29 @@ impl Backing {
         let Some(refuses) = self.refuse_open.get() else { return Ok(()) };
         let database = side_file(name.as_bytes()).and_then(|(stem, _)| self.sibling(parent, stem));
         if database.is_some_and(refuses) { Err(Errno::BUSY.into()) } else { Ok(()) }
+    }
+
+    /// Keeps out who would begin on a database that no running transaction uses; the files of those that run are needed to end
+    /// them, and files that are no databases do not hold the mount back.
+    fn check_leaving(&self, parent: u64, name: &[u8]) -> io::Result<()> {
+        if !self.leaving.load(Relaxed) {
+            return Ok(());
+        }
+        let database = side_file(name).map_or(name, |(stem, _)| stem);
+        let Some(file) = self.sibling(parent, database) else { return Ok(()) };
+        let is_used = self.coordinator.is_running(file);
+        if !is_used && (self.coordinator.is_database(file) || self.begins_as_database(parent, database)) {
+            return Err(Errno::BUSY.into());
+        }
+        Ok(())
+    }
+
+    fn begins_as_database(&self, parent: u64, name: &[u8]) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut start = [0; MAGIC.len()];
+        let directory = self.inodes.path_fd(parent);
+        let file = directory.and_then(|directory| Ok(rustix::fs::openat(&directory, name, flags, Mode::empty())?));
+        file.is_ok_and(|file| rustix::io::pread(&file, &mut start, 0).is_ok()) && start == *MAGIC
     }
 
     fn sibling(&self, parent: u64, name: &[u8]) -> Option<FileId> {
@@ -363,6 +391,7 @@ impl Backing {
             let node = self.handles.get(opened.handle).map(|open| open.node).ok_or(Errno::STALE)?;
             return Ok((self.getattr(node, Some(opened.handle))?, opened));
         }
+        self.check_leaving(parent, name.as_bytes())?;
         once.take_back(&self.inodes);
         let directory = self.inodes.path_fd(parent)?;
         let exclusive = flags & EXCLUSIVE != 0;

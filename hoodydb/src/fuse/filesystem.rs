@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -380,7 +381,9 @@ impl Filesystem for HoodyFs {
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         self.begin(Operation::Open, request, node.0);
-        if self.backing.inodes.cached_path_fd(node.0).is_some() {
+        // While the mount is about to go, an open looks at the disk.
+        let at_hand = !self.backing.leaving.load(Relaxed) && self.backing.inodes.cached_path_fd(node.0).is_some();
+        if at_hand {
             return finish(reply, self.backing.open(node.0, flags.0, caller(request), number(request)), opened);
         }
         let (caller, number) = (caller(request), number(request));

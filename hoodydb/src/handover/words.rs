@@ -28,7 +28,7 @@ pub enum Word {
     EndedAt,
     /// From then until its successor was ready, in nanoseconds.
     StallNs,
-    /// What the keeper wants of the worker.
+    /// What the keeper, or a user, wants of the worker.
     Wish,
     /// What the worker wants of the keeper.
     Request,

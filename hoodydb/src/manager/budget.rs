@@ -17,6 +17,11 @@ pub(super) struct Hold {
     pub(super) since_ns: u64,
 }
 
+impl Hold {
+    /// The unmount that lets no transaction begin.
+    pub(super) const LEAVING: Self = Self { owner: LockOwner(0), since_ns: 0 };
+}
+
 /// More pairs than this are not remembered: only waits that ran into a deadline leave one.
 const MAX_PAIRS: usize = 4_096;
 

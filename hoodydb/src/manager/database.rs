@@ -15,7 +15,7 @@ use super::queue::{Verdict, Waiter, Want};
 use super::turn::Turn;
 use super::view::Counters;
 use super::writer_watch::WriterWatch;
-use super::{Activity, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
+use super::{Activity, Admission, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
 
 mod shown;
 
@@ -225,7 +225,7 @@ impl Database {
 
     fn park(&mut self, mut waiter: Waiter, context: &mut Context<'_>) {
         if !waiter.call.wait {
-            waiter.behind = self.blocking_hold(&waiter, context.config);
+            waiter.behind = self.hold_before(&waiter, context);
             let spent = waiter.behind.map_or(0, |hold| self.budgets.spent_ns(hold, waiter.call.owner));
             let left = context.config.max_wait_ns.saturating_sub(spent);
             if left == 0 {
@@ -256,7 +256,7 @@ impl Database {
                 self.turn_holds_nothing(waiter.domain, context.now);
                 Err(Denial::Conflict)
             }
-            Verdict::Deny(why) if self.admits_instead(waiter, why) => {
+            Verdict::Deny(why) if self.admits_instead(waiter, why, context.admission) => {
                 context.totals.count_denial(why);
                 self.counters.count_denial(why);
                 self.spend_budget(waiter, why, context);
@@ -275,12 +275,13 @@ impl Database {
 
     /// A read start of WAL mode whose wait ends without the turn is let in as a reader all the same: SQLite answers a refused
     /// mark by trying again, a hundred times and for ten seconds, and then reports SQLITE_PROTOCOL. Under its mark it reads
-    /// what it wants, and a write gets SQLITE_BUSY at once.
+    /// what it wants, and a write gets SQLITE_BUSY at once. Not while the mount is being left.
     ///
     /// # Source
     /// wal.c (`walTryBeginRead`, WAL_RETRY).
-    fn admits_instead(&self, waiter: &Waiter, why: Denial) -> bool {
-        matches!(why, Denial::Deadline | Denial::Deadlock { .. } | Denial::Cancelled { .. })
+    fn admits_instead(&self, waiter: &Waiter, why: Denial, admission: Admission) -> bool {
+        admission != Admission::Nobody
+            && matches!(why, Denial::Deadline | Denial::Deadlock { .. } | Denial::Cancelled { .. })
             && matches!(waiter.want, Want::ReadStart(_))
             && waiter.domain.side == Side::Index
             && self.index.conflict(waiter.domain.holder, waiter.call.range, waiter.kind).is_none()
@@ -353,7 +354,7 @@ impl Database {
             Denial::Cancelled { wait: false } => Some(context.config.max_wait_ns),
             _ => None,
         };
-        if let Some(hold) = self.blocking_hold(waiter, context.config)
+        if let Some(hold) = self.hold_before(waiter, context)
             && let Some(ns) = spent(hold.since_ns)
         {
             self.budgets.spend(hold, waiter.call.owner, ns);

@@ -119,12 +119,25 @@ pub enum Event {
         /// [`super::Config::policy`].
         policy: Policy,
     },
-    /// Whether read starts are admitted (false while the mount is being left).
-    Admit(bool),
+    /// Which transactions may begin from now on.
+    Admit(Admission),
     /// Refuses everything that waits.
     RefuseAll,
     /// Time has passed: [`super::LockManager::next_deadline`] is due.
     Tick,
+}
+
+/// Which transactions may begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Admission {
+    /// None: whoever would begin one waits. The mount is being left.
+    Nobody,
+    /// All.
+    #[default]
+    Everybody,
+    /// Those of connections that have their WAL and its index open. The mount point is gone, and with it the names: who begins
+    /// on the database file could find neither its journal nor its WAL there, and is refused.
+    Connected,
 }
 
 /// What a thread does that has read and not written yet.

@@ -15,7 +15,7 @@ use super::deadlock::Blocker;
 use super::history::Intent;
 use super::turn::Turn;
 use super::writer_watch::WriterWatch;
-use super::{Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
+use super::{Admission, Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
 
 /// A parked call.
 ///
@@ -121,6 +121,10 @@ impl Database {
         let conflict = self.table(waiter.domain.side).conflict(waiter.domain.holder, waiter.call.range, waiter.kind);
         match waiter.want {
             Want::Orphan => Verdict::Deny(Denial::Conflict),
+            _ if !self.is_admitted(waiter, context.admission) => match (context.admission, waiter.want) {
+                (Admission::Nobody, want) if want != Want::Immediate => Verdict::Wait,
+                _ => Verdict::Deny(Denial::Conflict),
+            },
             Want::Immediate if conflict.is_some() => Verdict::Deny(Denial::Conflict),
             Want::Record | Want::Drain if conflict.is_some() => Verdict::Wait,
             Want::Immediate | Want::Record | Want::Drain => Verdict::Grant { turn: false },
@@ -129,7 +133,6 @@ impl Database {
                 Some(turn) if turn.intends() && !self.held_long(waiter.arrived, context) => Verdict::Wait,
                 _ => Verdict::Grant { turn: false },
             },
-            Want::FirstWrite | Want::ReadStart(_) if !context.admitting => Verdict::Wait,
             Want::ReadStart(_) if waiter.domain.side == Side::Main && self.must_drain(waiter, conflict) => {
                 Verdict::Wait
             }
@@ -163,6 +166,33 @@ impl Database {
             (Some(_), Want::FirstWrite) => Verdict::Wait,
             // SQLite tries another mark, or the same again, at once.
             (Some(_), _) => Verdict::Retry,
+        }
+    }
+
+    /// Whether a call is no beginning of a transaction, or of one that may begin.
+    fn is_admitted(&self, waiter: &Waiter, admission: Admission) -> bool {
+        match admission {
+            Admission::Everybody => true,
+            Admission::Nobody => !self.begins(waiter),
+            Admission::Connected => waiter.domain.side == Side::Index || !self.begins(waiter),
+        }
+    }
+
+    /// Whether a call begins a transaction, in whatever way its policy treats it.
+    fn begins(&self, waiter: &Waiter) -> bool {
+        let (holder, range) = (waiter.domain.holder, waiter.call.range);
+        match (waiter.want, waiter.domain.side) {
+            (Want::ReadStart(_) | Want::FirstWrite, _) => true,
+            (Want::Immediate | Want::Record, Side::Main) => {
+                range.overlaps(self.lock_bytes.all()) && !self.main.holds(holder, self.lock_bytes.all())
+            }
+            (Want::Immediate | Want::Record, Side::Index) => {
+                let call = wal_index::classify(range, Some(waiter.kind));
+                self.policy == Policy::Posix
+                    && matches!(call, WalIndexCall::ReadMark | WalIndexCall::Write)
+                    && !self.index.holds(holder, wal_index::TRANSACTION)
+            }
+            (Want::Drain | Want::Upgrade | Want::Orphan, _) => false,
         }
     }
 
@@ -281,7 +311,7 @@ impl Database {
         }
         // The budget belongs to the hold: behind another hold than the one it was counted for it starts anew, but no
         // single call waits longer than the limit.
-        let behind = self.blocking_hold(waiter, context.config);
+        let behind = self.hold_before(waiter, context);
         let fresh = waiter.arrived.plus(context.config.max_wait_ns);
         if behind != waiter.behind && fresh > context.now {
             let spent = behind.map_or(0, |hold| self.budgets.spent_ns(hold, waiter.call.owner));
@@ -298,6 +328,12 @@ impl Database {
     /// The hold that a waiter waits for.
     pub(super) fn blocking_hold(&self, waiter: &Waiter, config: &Config) -> Option<Hold> {
         self.blockers_of(waiter, config).first().map(|(hold, _)| *hold)
+    }
+
+    /// The same, or the end of the mount where no process is in the way: a wait for it ends like any other.
+    pub(super) fn hold_before(&self, waiter: &Waiter, context: &Context<'_>) -> Option<Hold> {
+        let leaving = || (context.admission == Admission::Nobody).then_some(Hold::LEAVING);
+        self.blocking_hold(waiter, context.config).or_else(leaving)
     }
 
     /// Everyone that a waiter waits for: the holder of the turn while it can keep others out, and conflicting records.
@@ -346,7 +382,7 @@ impl Database {
 
     /// When something changes by itself; `None` while nobody waits. What time alone does not change is left out: it would
     /// be due again as soon as it was looked at.
-    pub(super) fn next_deadline(&self, config: &Config, admitting: bool) -> Option<Timestamp> {
+    pub(super) fn next_deadline(&self, config: &Config, admission: Admission) -> Option<Timestamp> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -358,7 +394,11 @@ impl Database {
         let holds = self.waiting.iter().filter_map(|waiter| match waiter.want {
             Want::Upgrade => Some(waiter.arrived.plus(config.reader_hold_ns)),
             // While the watch has something to do, that comes first.
-            _ if admitting && watch.is_none() && self.is_held_as_reader(waiter) && is_free(waiter) => {
+            _ if admission != Admission::Nobody
+                && watch.is_none()
+                && self.is_held_as_reader(waiter)
+                && is_free(waiter) =>
+            {
                 Some(self.watch?.due(waiter.arrived, config))
             }
             _ => None,

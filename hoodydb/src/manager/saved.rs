@@ -33,11 +33,11 @@ use crate::lock::{FileId, Handle};
 
 use super::deadlock::WaitGraph;
 use super::view::Counters;
-use super::{Config, Event, LockManager, Policy, Slot, Timestamp};
+use super::{Admission, Config, Event, LockManager, Policy, Slot, Timestamp};
 
 /// The meaning of the bytes. It changes with whatever is saved or encoded, and with whatever changes a decision: events are
 /// only replayed by the rules that they were first handled by.
-pub const SAVED_VERSION: u32 = 1;
+pub const SAVED_VERSION: u32 = 2;
 
 /// No encoded event is longer.
 ///
@@ -86,7 +86,7 @@ type Saved = (
     BTreeMap<FileId, BTreeSet<Handle>>,
     BTreeSet<Handle>,
     WaitGraph,
-    bool,
+    Admission,
     Counters,
 );
 
@@ -111,10 +111,10 @@ impl LockManager {
             timers: _,
             graph,
             records: _,
-            admitting,
+            admission,
             totals,
         } = self;
-        let state = (config, files, index_links, policies, open_handles, read_only, graph, admitting, totals);
+        let state = (config, files, index_links, policies, open_handles, read_only, graph, admission, totals);
         bytes.extend_from_slice(&SAVED_VERSION.to_le_bytes());
         *bytes = postcard::to_extend(&state, std::mem::take(bytes)).expect("a vector takes all bytes");
     }
@@ -135,7 +135,7 @@ impl LockManager {
         if !rest.is_empty() {
             return Err(SavedStateError::TrailingBytes(rest.len()));
         }
-        let (config, files, index_links, policies, open_handles, read_only, graph, admitting, totals) = state;
+        let (config, files, index_links, policies, open_handles, read_only, graph, admission, totals) = state;
         let timer = |(file, slot): (&FileId, &Slot)| match slot {
             Slot::Database(database) => database.armed.map(|at| (at, *file)),
             Slot::Plain(_) | Slot::IndexOf(_) => None,
@@ -152,7 +152,7 @@ impl LockManager {
             timers,
             graph,
             records,
-            admitting,
+            admission,
             totals,
         };
         manager.check()?;

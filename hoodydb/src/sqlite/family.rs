@@ -1,5 +1,11 @@
 //! The files of one database, by their names: `X`, `X-journal`, `X-wal`, `X-shm`.
 
+/// The first 16 bytes of every database that is not encrypted.
+///
+/// # Source
+/// https://www.sqlite.org/fileformat2.html, 1.3.1
+pub const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
 /// What a name says a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Member {

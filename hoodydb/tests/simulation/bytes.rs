@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use hoodydb::lock::{ByteRange, FileId, Handle, LockKind, LockOwner, Pid, Tid};
 use hoodydb::manager::saved::{MAX_ENCODED_EVENT, SAVED_VERSION, SavedStateError, decode_event, encode_event};
-use hoodydb::manager::{Activity, Config, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp};
+use hoodydb::manager::{Activity, Admission, Config, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp};
 use proptest::prelude::*;
 
 use crate::chaos::{Chaos, KINDS, Seen, kind_of};
@@ -89,7 +89,7 @@ fn any_event_of(kind: usize, [a, b, c, d, e]: [u64; 5], start: u64, flag: bool) 
         }
         7 => Event::SetPolicy(file, policy),
         8 => Event::Configure { max_wait_ns: a, policy },
-        9 => Event::Admit(flag),
+        9 => Event::Admit([Admission::Nobody, Admission::Everybody, Admission::Connected][d as usize % 3]),
         10 => Event::RefuseAll,
         _ => Event::Tick,
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hoodydb::lock::{ByteRange, FileId, Handle, LockKind, LockOwner, Pid, Tid};
-use hoodydb::manager::{Activity, Config, Decision, Event, Group, LockCall, Policy, Ticket, Timestamp};
+use hoodydb::manager::{Activity, Admission, Config, Decision, Event, Group, LockCall, Policy, Ticket, Timestamp};
 
 use crate::heirs::{Handovers, Managers};
 use crate::random::Random;
@@ -179,8 +179,8 @@ impl<'a> Chaos<'a> {
                 max_wait_ns: (50 + self.random.below(400)) * MS,
                 policy: self.random.pick(&POLICIES),
             },
-            50 => Event::Admit(false),
-            51..=55 => Event::Admit(true),
+            50 => Event::Admit(self.random.pick(&[Admission::Nobody, Admission::Connected])),
+            51..=55 => Event::Admit(Admission::Everybody),
             56 => Event::RefuseAll,
             57 => Event::WalIndex { index, database },
             58 => Event::WalIndex { index: SECOND_INDEX, database: DATABASES[0].0 },
