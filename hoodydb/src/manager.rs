@@ -121,12 +121,7 @@ impl LockManager {
                 }
             }),
             Event::SetPolicy(file, policy) => {
-                if policy == self.config.policy {
-                    // None of its own: files that come and go leave nothing behind.
-                    self.policies.remove(&file);
-                } else {
-                    self.policies.insert(file, policy);
-                }
+                self.policies.insert(file, policy);
                 self.on_file(now, file, out, |slot, _, context| {
                     if let Slot::Database(database) = slot {
                         database.set_policy(context, policy);
