@@ -8,7 +8,7 @@
 //!                                                                       <--Cancel-------- reaper thread
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
@@ -26,6 +26,8 @@ mod record;
 mod signals;
 
 pub use crate::sqlite::family::{MAGIC, Member, side_file};
+pub use groups::group_of;
+pub use reaper::descriptors_of_waits;
 pub use record::{Left, NoRecord, Record, RecordFull};
 
 /// Where the answer to one lock call goes.
@@ -90,7 +92,7 @@ struct State<R> {
     record: Box<dyn Record>,
     /// Answers of the process before this one, for requests that the kernel sends once more.
     answered: HashMap<Ticket, Result<(), Denial>>,
-    parked: HashMap<Ticket, Parked<R>>,
+    parked: BTreeMap<Ticket, Parked<R>>,
     decisions: Vec<Decision>,
     probes: Vec<(FileId, u64, Tid)>,
     /// The containers of the processes seen so far.
@@ -132,7 +134,7 @@ impl<R: Reply> Coordinator<R> {
             manager: recovered.manager,
             record,
             answered: recovered.answered,
-            parked: HashMap::new(),
+            parked: BTreeMap::new(),
             decisions: Vec::new(),
             probes: Vec::new(),
             groups: HashMap::new(),
@@ -218,7 +220,7 @@ impl<R: Reply> Coordinator<R> {
         if group.is_none() && call.kind.is_some() {
             // Once per process; the file of /proc is read outside of the mutex.
             drop(state);
-            let found = groups::of(call.pid);
+            let found = group_of(call.pid);
             state = self.lock();
             if state.groups.len() >= MAX_GROUPS_CACHED {
                 state.groups.clear();
@@ -397,6 +399,11 @@ impl<R: Reply> Coordinator<R> {
     pub fn view(&self) -> View {
         let state = self.lock();
         state.manager.view(self.now())
+    }
+
+    /// The processes that hold or want a lock of a database: much less than [`Self::view`] copies under the mutex.
+    pub fn processes(&self) -> BTreeSet<Pid> {
+        self.lock().manager.processes()
     }
 
     /// Holds back every new read start from now on; running transactions go on.

@@ -28,6 +28,7 @@ mod buffers;
 mod contents;
 mod directory;
 mod filesystem;
+mod forgotten;
 mod handles;
 mod inodes;
 mod mount;
@@ -35,6 +36,7 @@ mod names;
 mod once;
 mod requests;
 mod root_rights;
+mod shares;
 mod xattr;
 
 pub use backing::PRIVATE_NAME;
@@ -42,6 +44,7 @@ pub use mount::FILE_SYSTEM_TYPE;
 
 use backing::{Backing, Named};
 use filesystem::HoodyFs;
+use forgotten::Forgotten;
 
 /// Whose rights count on the mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -111,6 +114,7 @@ pub struct FuseMount {
     device: u64,
     backing: Arc<Backing>,
     session: Mutex<Option<Session<HoodyFs>>>,
+    forgotten: Forgotten,
     threads: usize,
     ended: Arc<Ended>,
 }
@@ -200,6 +204,7 @@ impl FuseMount {
         Ok(Self {
             mountpoint: options.mountpoint.clone(),
             device: resources.mount_device,
+            forgotten: Forgotten::new(backing.is_successor),
             backing,
             session: Mutex::new(Some(session)),
             threads: options.threads.max(1),
@@ -293,6 +298,13 @@ impl FuseMount {
     /// `st_dev` of the mount, as userspace sees it (`makedev`).
     pub fn device(&self) -> u64 {
         self.device
+    }
+
+    /// Called once a second: lets go of what the kernel told a killed worker to forget.
+    pub fn sweep(&self) {
+        if let Some(device) = self.backing.device.get() {
+            self.forgotten.look(&self.backing.inodes, device);
+        }
     }
 
     /// Forgets what was kept for requests that a process before this one had read: by now the kernel has sent them all again.

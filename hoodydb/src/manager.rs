@@ -121,12 +121,7 @@ impl LockManager {
                 }
             }),
             Event::SetPolicy(file, policy) => {
-                if policy == self.config.policy {
-                    // None of its own: files that come and go leave nothing behind.
-                    self.policies.remove(&file);
-                } else {
-                    self.policies.insert(file, policy);
-                }
+                self.policies.insert(file, policy);
                 self.on_file(now, file, out, |slot, _, context| {
                     if let Slot::Database(database) = slot {
                         database.set_policy(context, policy);
@@ -419,6 +414,18 @@ impl LockManager {
         running
     }
 
+    /// The processes that hold or want a lock of a database, as far as the kernel names them.
+    pub fn processes(&self) -> BTreeSet<Pid> {
+        let mut pids = BTreeSet::new();
+        for slot in self.files.values() {
+            if let Slot::Database(database) = slot {
+                pids.extend(database.processes());
+            }
+        }
+        pids.remove(&Pid(0));
+        pids
+    }
+
     /// Whether a transaction runs on a database.
     pub fn is_running(&self, file: FileId) -> bool {
         matches!(self.files.get(&file), Some(Slot::Database(database)) if database.running().next().is_some())
@@ -463,5 +470,44 @@ impl Slot {
             Slot::Database(database) => database.records_of(owner),
             Slot::IndexOf(_) => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::{ByteRange, LockKind, LockOwner, Tid};
+
+    const INDEX: FileId = FileId { dev: 1, ino: 2 };
+
+    fn set(owner: u64, handle: u64, byte: u64, kind: Option<LockKind>) -> LockCall {
+        LockCall {
+            file: INDEX,
+            owner: LockOwner(owner),
+            handle: Handle(handle),
+            pid: Pid(1),
+            tid: Tid(1),
+            range: ByteRange::new(byte, byte + 1).unwrap(),
+            kind,
+            wait: false,
+        }
+    }
+
+    /// A file named as a WAL index that was locked elsewhere than SQLite locks, closed and removed; the next file has its number.
+    #[test]
+    fn a_file_is_not_taken_for_the_index_that_had_its_number() {
+        let mut manager = LockManager::new(Config::default());
+        let mut out = Vec::new();
+        let database = FileId { dev: 1, ino: 1 };
+        let opened = |handle| Event::Opened { file: INDEX, handle: Handle(handle), read_only: false };
+        manager.handle(Timestamp(0), Event::WalIndex { index: INDEX, database }, &mut out);
+        manager.handle(Timestamp(0), opened(1), &mut out);
+        manager.handle(Timestamp(1), Event::Set(Ticket(1), set(7, 1, 0, Some(LockKind::Write)), Group(0)), &mut out);
+        manager.handle(Timestamp(2), Event::Release { file: INDEX, handle: Handle(1) }, &mut out);
+        out.clear();
+        manager.handle(Timestamp(3), opened(2), &mut out);
+        manager.handle(Timestamp(3), Event::Set(Ticket(2), set(8, 2, 120, Some(LockKind::Write)), Group(0)), &mut out);
+        assert_eq!(out, [Decision::Answer(Ticket(2), Ok(()))]);
+        assert!(!manager.is_database(database));
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use hoodydb_tests::clients::python;
 use hoodydb_tests::database::{self, Mode};
 use hoodydb_tests::mount::text;
-use hoodydb_tests::{Client, Mount, Place, Report, eventually};
+use hoodydb_tests::{Client, Mount, Place, Report, eventually, skip};
 use rustix::mount::{MountFlags, mount};
 
 /// A place with a mount point and a backing directory, not mounted.
@@ -172,6 +172,41 @@ fn a_hundred_thousand_locks_of_one_process_reach_a_limit_and_others_go_on() {
 }
 
 #[test]
+fn a_process_that_opens_without_end_is_refused_and_others_go_on() {
+    let mount = Mount::behind(&["prlimit", "--nofile=600"], &[]);
+    for name in ["app.db", "other.db"] {
+        database::create(&mount.path(name), Mode::Delete);
+    }
+    let limit = mount.status()["handles_max"].as_u64().expect("a number");
+    let mut command = python("files.py");
+    command.arg(mount.point());
+    let mut greedy = Client::ready(command);
+    let open = |greedy: &mut Client, number: u64| greedy.ask(&format!("open {number} other.db"));
+    let refused = (0..limit).find(|number| open(&mut greedy, *number) != "ok").expect("not all handles are its own");
+    assert!(refused >= limit / 2, "far from the limit nobody is refused: {refused} of {limit}");
+    assert_eq!(open(&mut greedy, limit), "EMFILE");
+    let others_work = || {
+        let mut command = Command::new("sqlite3");
+        command.arg(mount.path("app.db")).arg("INSERT INTO events(body) VALUES (1); SELECT count(*) FROM events");
+        let output = command.output().expect("sqlite3 runs");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    others_work();
+    let named = format!("pid={}", greedy.id());
+    let told = || mount.log().lines().filter(|line| line.contains(&named) && line.contains("files.py")).count();
+    eventually("the log names it", || told() > 0);
+    assert_eq!(told(), 1, "once");
+    let worker = mount.status()["worker_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    let worker = worker.and_then(rustix::process::Pid::from_raw).expect("status tells the worker's pid");
+    rustix::process::kill_process(worker, rustix::process::Signal::KILL).expect("the worker can be killed");
+    assert_eq!(open(&mut greedy, limit), "EMFILE", "the next worker knows whose they are");
+    others_work();
+    drop(greedy);
+    eventually("its handles are closed", || mount.status()["handles"].as_u64() < Some(limit / 2));
+    others_work();
+}
+
+#[test]
 fn names_with_control_characters_are_escaped_everywhere() {
     let mount = Mount::new();
     let name = "evil\n\u{1b}[31mred\u{1b}[0m.db";
@@ -235,6 +270,65 @@ fn a_full_disk_reaches_the_client_and_nothing_is_lost() {
         database::assert_sound(&path);
         unmount(&bench, &path);
     }
+}
+
+/// A disk that answers no write, until the value is gone: an ext4 in a file, frozen.
+struct Frozen(String);
+
+impl Frozen {
+    fn freeze(mount_point: String) -> Self {
+        run("fsfreeze", &["--freeze", &mount_point]);
+        Self(mount_point)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").args(["--unfreeze", &self.0]).status();
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", text(&output.stderr));
+}
+
+#[test]
+fn the_daemon_answers_while_every_request_sleeps_on_the_disk() {
+    // More than there are threads for them.
+    const FILES: usize = 600;
+    if !Path::new("/dev/loop-control").exists() {
+        return skip("no loop devices");
+    }
+    let bench = Bench::new();
+    let (image, data) = (bench.path("image"), bench.path("data"));
+    std::fs::File::create(&image).and_then(|file| file.set_len(32 << 20)).expect("a file");
+    run("mkfs.ext4", &["-q", &image]);
+    run("mount", &["-o", "loop", &image, &data]);
+    let output = bench.mount("mnt", "data");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let point = bench.place.path().join("mnt");
+    (0..FILES).for_each(|number| std::fs::write(point.join(number.to_string()), "").expect("a file"));
+    let mut touch = python("touch.py");
+    touch.arg(&point).arg(FILES.to_string());
+    // Nothing can end it before the disk answers: in a failure too, the disk goes first.
+    let mut stuck = Client::ready(touch);
+    let frozen = Frozen::freeze(data);
+    stuck.tell("go");
+    stuck.expect("begun");
+    // They do stand still, and in that second the daemon's own work of each second did too.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(stuck.line_now(), None);
+    for arguments in [&["status"][..], &["locks"]] {
+        let mut command = Command::new("timeout");
+        command.arg("5").arg(&bench.hoodydb).args(arguments).env("HOODYDB_RUN_DIR", bench.path("run"));
+        let output = command.output().expect("timeout runs");
+        assert!(output.status.success(), "{arguments:?}: {}: {}", output.status, text(&output.stderr));
+    }
+    drop(frozen);
+    stuck.expect(&format!("done {FILES}"));
+    drop(stuck);
+    unmount(&bench, &point.join("any"));
 }
 
 fn unmount(bench: &Bench, path: &Path) {

@@ -65,6 +65,19 @@ fn a_database_that_is_open_through_the_dead_mount_is_refused_until_it_is_closed(
 
         let refused = File::open(&path).expect_err("the database is refused");
         assert_eq!(refused.raw_os_error(), Some(Errno::BUSY.raw_os_error()), "{mode:?}: {refused}");
+        // Nor may anybody take away what its recovery needs.
+        let busy = |act: &str, done: std::io::Result<()>| {
+            let error = done.expect_err(act);
+            assert_eq!(error.raw_os_error(), Some(Errno::BUSY.raw_os_error()), "{mode:?}: {act}: {error}");
+        };
+        let side = mount.path(if mode == Mode::Wal { "app.db-wal" } else { "app.db-journal" });
+        assert!(side.symlink_metadata().is_ok(), "{mode:?}: the transaction left its side file");
+        busy("remove the side file", std::fs::remove_file(&side));
+        busy("rename the side file", std::fs::rename(&side, mount.path("aside")));
+        busy("remove the database", std::fs::remove_file(&path));
+        busy("rename the database", std::fs::rename(&path, mount.path("b.db")));
+        busy("replace the database", std::fs::rename(mount.path("other.db"), &path));
+        busy("link the database", std::fs::hard_link(&path, mount.path("c.db")));
         assert_eq!(database::events(&mount.path("other.db")), 0, "others are served");
         let status = mount.status();
         let named = &status["refused_databases"][0];

@@ -29,6 +29,11 @@ const TRANSCRIPTS: &[(&str, &str)] = &[
          1 lock a w 20 5; 1 test a w 0 100; 0 lock a w 5 1; 1 close a; 0 lock a w 0 100",
     ),
     (
+        "a file named as a WAL is a file",
+        "0 open a f; 0 open b f-wal; 0 open c f-wal; 1 open b f-wal; 0 lock b w 0 10; 1 lock b w 0 1; 0 close c; 1 lock b w 0 10;
+         0 lock b w 0 1; 1 close b; 0 lock b w 0 10",
+    ),
+    (
         "rights of the descriptor",
         "0 open a f; 0 open b f r; 0 open c f a; 0 lock b w 0 1; 0 lock c r 0 1; 0 lock b r 0 1; 0 lock c w 0 1; 0 lock a u 0 0",
     ),
@@ -101,6 +106,47 @@ fn locks_answer_as_the_kernel_does() {
         assert_eq!(ours, kernel, "{name}");
         assert!(!kernel.iter().all(|answer| answer.ends_with("ok")), "{name}: a transcript shows a conflict");
     }
+}
+
+/// A mount whose daemon may have few descriptors: about 200 of them are for open files.
+fn small_mount() -> Mount {
+    Mount::behind(&["prlimit", "--nofile=800"], &[])
+}
+
+#[test]
+fn links_that_come_and_go_pin_no_descriptor() {
+    let mount = small_mount();
+    // As git stores an object: written under a passing name, linked to its own, and the passing name removed.
+    let passing = mount.path("passing");
+    for number in 0..600 {
+        std::fs::write(&passing, number.to_string()).unwrap_or_else(|error| panic!("file {number}: {error}"));
+        std::fs::hard_link(&passing, mount.path(&format!("object {number}"))).expect("a link");
+        std::fs::remove_file(&passing).expect("the passing name goes");
+    }
+    for number in 0..600 {
+        let text = std::fs::read_to_string(mount.path(&format!("object {number}"))).expect("an object");
+        assert_eq!(text, number.to_string());
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_not_made() {
+    let mount = small_mount();
+    let mut open = Vec::new();
+    let refused = loop {
+        match File::create(mount.path(&format!("file {}", open.len()))) {
+            Ok(file) => open.push(file),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::NFILE.raw_os_error()), "{refused}");
+    assert!(open.len() > 100, "{} files are open", open.len());
+    let names = std::fs::read_dir(mount.point()).expect("a directory").count();
+    let made = std::fs::read_dir(mount.backing()).expect("a directory").count() - 1;
+    assert_eq!((names, made), (open.len(), open.len()), "the daemon's own directory aside");
+    let next = mount.path(&format!("file {}", open.len()));
+    open.truncate(50);
+    eventually("there is room again", || File::create_new(&next).is_ok());
 }
 
 /// Runs the same on the plain disk and on the mount; the two must agree with what `steps` asserts.

@@ -62,7 +62,11 @@ const RULES: &[Rule] = &[
     Rule { room: "fault", may: &[], never: &[] },
     Rule { room: "handover", may: &["fault"], never: &[] },
     Rule { room: "keeper", may: &["handover"], never: &["tokio"] },
-    Rule { room: "fuse", may: &["lock", "manager", "coordinator", "handover", "fault"], never: &[] },
+    Rule {
+        room: "fuse",
+        may: &["lock", "manager", "coordinator", "handover", "fault", "process", "model"],
+        never: &[],
+    },
     Rule { room: "process", may: &["model"], never: &[] },
     Rule { room: "telemetry", may: &[], never: &[] },
     Rule { room: "control", may: &["model", "manager", "process"], never: &[] },

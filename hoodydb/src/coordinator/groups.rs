@@ -8,7 +8,7 @@ use crate::lock::Pid;
 use crate::manager::Group;
 
 /// A hash of /proc/PID/cgroup; 0 if it cannot be read, or where the process is in the root group.
-pub(super) fn of(pid: Pid) -> Group {
+pub fn group_of(pid: Pid) -> Group {
     let Ok(text) = std::fs::read(format!("/proc/{}/cgroup", pid.0)) else { return Group::default() };
     if text.split(|byte| *byte == b'\n').all(|line| line.is_empty() || line.ends_with(b":/")) {
         return Group::default();

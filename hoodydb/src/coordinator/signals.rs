@@ -5,9 +5,8 @@
 //! # Source
 //! proc(5): `/proc/PID/status` (SigPnd, ShdPnd, SigBlk, SigIgn, SigCgt).
 
-use std::io::Read;
-
-use crate::lock::Tid;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 /// The signal masks of one thread; bit n - 1 is signal n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,10 +40,10 @@ const ENDING: u64 = SIGHUP | SIGINT | SIGQUIT | SIGALRM | SIGTERM | SIGXCPU;
 const HARMLESS: u64 = SIGCHLD | SIGCONT | SIGURG | SIGWINCH | STOPS;
 
 impl Signals {
-    /// Reads the masks of a thread, `None` if it is gone.
-    pub(super) fn of(tid: Tid) -> Option<Self> {
+    /// Reads the masks of a thread from its status file, `None` if it is gone.
+    pub(super) fn read(status: &File) -> Option<Self> {
         let mut text = [0u8; 4096];
-        let read = std::fs::File::open(format!("/proc/{}/status", tid.0)).ok()?.read(&mut text).ok()?;
+        let read = status.read_at(&mut text, 0).ok()?;
         Some(Self::parse(&text[..read]))
     }
 

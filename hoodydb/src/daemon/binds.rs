@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::backing::Backing;
 use crate::fuse::FuseMount;
-use crate::manager::view::View;
+use crate::lock::Pid;
 use crate::model::{ProcessName, SingleFileBind, printable, text_of};
 use crate::process::{command_of, mount_namespace, partial_binds};
 
@@ -32,13 +32,13 @@ struct Namespace {
 
 impl SingleFileBinds {
     /// Looks at the mount namespaces of everybody who holds or wants a lock.
-    pub(super) fn look_at(&self, view: &View, fuse: &FuseMount, backing: &Backing) {
+    pub(super) fn look_at(&self, processes: &BTreeSet<Pid>, fuse: &FuseMount, backing: &Backing) {
         let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
         namespaces.retain(|id, namespace| {
             namespace.looked.elapsed() < BELIEVE
                 || namespace.binds.iter().any(|bind| mount_namespace(bind.process.pid) == Some(*id))
         });
-        for pid in pids_of(view) {
+        for Pid(pid) in processes.iter().copied() {
             let Some(id) = mount_namespace(pid) else { continue };
             let known = namespaces.get(&id);
             if known.is_some_and(|namespace| namespace.looked.elapsed() < BELIEVE) {
@@ -61,12 +61,6 @@ impl SingleFileBinds {
         let binds = namespaces.iter().flat_map(|(id, namespace)| namespace.binds.iter().map(move |bind| (id, bind)));
         binds.filter(|(id, bind)| lives(id, bind)).map(|(_, bind)| bind.clone()).collect()
     }
-}
-
-fn pids_of(view: &View) -> BTreeSet<u32> {
-    let holders = view.databases.iter().flat_map(|database| database.holders.iter().map(|holder| holder.pid.0));
-    let waiters = view.databases.iter().flat_map(|database| database.waiters.iter().map(|waiter| waiter.pid.0));
-    holders.chain(waiters).filter(|pid| *pid != 0).collect()
 }
 
 fn find(pid: u32, device: u64, is_file: impl Fn(&Path) -> bool) -> Vec<SingleFileBind> {

@@ -77,6 +77,7 @@ struct Way {
     requests: UnboundedReceiver<Unmount>,
     wishes: Wishes,
     ended: JoinHandle<()>,
+    sweeping: Option<JoinHandle<()>>,
 }
 
 /// The kernel has ended the session: unmounted, and nothing is open any more.
@@ -87,7 +88,7 @@ pub(super) async fn serve_until_unmounted(live: Arc<Live>, requests: UnboundedRe
     let waiting = Arc::clone(&live);
     let ended = tokio::task::spawn_blocking(move || while !waiting.fuse.wait(WAIT) {});
     let mountpoint = live.options().mountpoint.clone();
-    if let Err(Gone) = (Way { live, requests, wishes, ended }).go().await {
+    if let Err(Gone) = (Way { live, requests, wishes, ended, sweeping: None }).go().await {
         tracing::info!(mountpoint = printable(mountpoint), "the mount is gone");
     }
 }
@@ -124,7 +125,7 @@ impl Way {
                 _ = &mut self.ended => return Err(Gone),
                 () = self.wishes.next() => return Ok(Unmount::Drain),
                 Some(unmount) = self.requests.recv() => return Ok(unmount),
-                _ = sweep.tick() => sweep_once(&self.live).await,
+                _ = sweep.tick() => start_sweep(&mut self.sweeping, &self.live),
             }
         }
     }
@@ -155,7 +156,7 @@ impl Way {
                         *unmount = Unmount::Drain;
                     }
                 }
-                _ = sweep.tick() => sweep_once(live).await,
+                _ = sweep.tick() => start_sweep(&mut self.sweeping, live),
                 _ = &mut self.ended => return Err(Gone),
             }
         }
@@ -168,9 +169,12 @@ fn sweeps() -> Interval {
     sweeps
 }
 
-async fn sweep_once(live: &Arc<Live>) {
-    let sweeping = Arc::clone(live);
-    let _ = tokio::task::spawn_blocking(move || sweeping.sweep()).await;
+/// Sweeps, unless the last one still does: one that sleeps on the disk keeps neither the loop nor a thread per second.
+fn start_sweep(sweeping: &mut Option<JoinHandle<()>>, live: &Arc<Live>) {
+    if sweeping.as_ref().is_none_or(JoinHandle::is_finished) {
+        let live = Arc::clone(live);
+        *sweeping = Some(tokio::task::spawn_blocking(move || live.sweep()));
+    }
 }
 
 impl Live {

@@ -21,6 +21,9 @@ use crate::model::printable;
 /// How often the worker shows that it lives.
 const HEARTBEAT: Duration = Duration::from_millis(250);
 
+/// Requests that may sleep on the disk at the same time; further ones queue.
+const DISK_THREADS: usize = 512;
+
 /// How long what was left is kept for requests that are sent again.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
@@ -103,8 +106,9 @@ impl Live {
 
     /// What is done every second.
     pub(super) fn sweep(&self) {
+        self.fuse.sweep();
         self.policies.follow_names(&self.fuse, &self.coordinator);
-        self.binds.look_at(&self.coordinator.view(), &self.fuse, &self.kept.backing);
+        self.binds.look_at(&self.coordinator.processes(), &self.fuse, &self.kept.backing);
     }
 }
 
@@ -157,7 +161,13 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
         let memory = kept.memory.share();
         crate::fault::ask(move || crate::fault::count_down(memory.word(Word::CrashAt)));
     }
-    let (live, requests) = build(kept, runtime.handle())?;
+    // A broken disk may keep every thread of this one: what the disk does not concern goes on without them.
+    let disk = tokio::runtime::Builder::new_current_thread()
+        .thread_name("disk")
+        .max_blocking_threads(DISK_THREADS)
+        .build()
+        .map_err(DaemonError::Runtime)?;
+    let (live, requests) = build(kept, disk.handle())?;
     let live = Arc::new(live);
     watch_keeper(&live)?;
     beat(&live)?;
@@ -174,6 +184,7 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
     serving.abort();
     live.coordinator.refuse_waiters();
     // Nothing that still sleeps on the disk is worth waiting for: no client can hear its answer any more.
+    disk.shutdown_background();
     runtime.shutdown_background();
     Ok(())
 }

@@ -23,8 +23,9 @@ use super::inodes::{Inodes, ROOT, file_id};
 use super::once::{AtWork, Once};
 use super::requests::{Operation, Requests};
 use super::root_rights::RootRights;
+use super::shares::Opener;
 use super::{Access, LockReply, mount};
-use crate::coordinator::{Coordinator, MAGIC, Member, side_file};
+use crate::coordinator::{Coordinator, MAGIC, Member, descriptors_of_waits, side_file};
 use crate::fault;
 use crate::handover::Memory;
 use crate::lock::{FileId, Handle};
@@ -75,11 +76,13 @@ pub(super) struct Opened {
     pub(super) no_flush: bool,
 }
 
-/// Who asks, for the owner of new files.
+/// Who asks.
 #[derive(Clone, Copy)]
 pub(super) struct Caller {
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// The thread.
+    pub(super) tid: u32,
 }
 
 impl Backing {
@@ -93,7 +96,8 @@ impl Backing {
         let descriptors_of_self =
             rustix::fs::open("/proc/self/fd", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         // A quarter for inodes: a listing of any size needs few at a time, while every handle needs its own.
-        let usable = max_descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(64);
+        let reserved = RESERVED_DESCRIPTORS + descriptors_of_waits(max_descriptors);
+        let usable = max_descriptors.saturating_sub(reserved).max(64);
         let root_rights = RootRights::load(&root);
         let inodes = Inodes::new(root, usize::try_from(usable / 4).unwrap_or(usize::MAX), memory)?;
         let handles = Handles::new(memory);
@@ -213,18 +217,18 @@ impl Backing {
     /// # Errors
     /// ENFILE at the limit of handles; EBUSY while a database is still open through a dead mount, or the mount is about to go;
     /// those of open(2).
-    pub(super) fn open(&self, node: u64, flags: i32, request: u64) -> io::Result<Opened> {
+    pub(super) fn open(&self, node: u64, flags: i32, caller: Caller, request: u64) -> io::Result<Opened> {
         if let Some(opened) = self.opened_before(request) {
             return Ok(opened);
         }
         let file = self.inodes.with(node, |inode| inode.file)?;
         let (parent, name) = self.inodes.name_of(node).ok_or(Errno::STALE)?;
-        self.check_open(file, parent, &name)?;
+        let opener = self.check_open(file, parent, &name, caller)?;
         self.check_leaving(parent, name.as_bytes())?;
         let path_fd = self.inodes.path_fd(node)?;
         let fd = self.reopen(&path_fd, backing_flags(flags))?;
         fault::point();
-        self.finish_open((node, parent, &name), fd, flags, request)
+        self.finish_open((node, parent, &name), fd, flags, opener, request)
     }
 
     /// What the process before this one opened for a request that it could not answer.
@@ -254,14 +258,15 @@ impl Backing {
         self.coordinator.opened(open.file, Handle(handle), open.read_only);
     }
 
-    fn check_open(&self, file: FileId, parent: u64, name: &OsStr) -> io::Result<()> {
-        self.check_room()?;
-        self.check_refused(file, parent, name)
+    fn check_open(&self, file: FileId, parent: u64, name: &OsStr, caller: Caller) -> io::Result<Opener> {
+        let opener = self.check_room(caller)?;
+        self.check_refused(file, parent, name)?;
+        Ok(opener)
     }
 
     /// # Errors
-    /// ENFILE at the limit of handles.
-    fn check_room(&self) -> io::Result<()> {
+    /// ENFILE at the limit of handles, and near it for whoever has most of them.
+    fn check_room(&self, caller: Caller) -> io::Result<Opener> {
         let handles = self.handles.len() as u64;
         // Deleted files that are still open hold two descriptors each.
         let (_, descriptors) = self.inodes.counts();
@@ -269,7 +274,7 @@ impl Backing {
             self.warn_full();
             return Err(Errno::NFILE.into());
         }
-        Ok(())
+        self.handles.may_open(caller.tid, self.max_handles)
     }
 
     /// Whether a file may be opened, cut short, renamed or removed: not while its database is open through a dead mount. Without
@@ -340,6 +345,7 @@ impl Backing {
         (node, parent, name): (u64, u64, &OsStr),
         fd: OwnedFd,
         flags: i32,
+        opener: Opener,
         request: u64,
     ) -> io::Result<Opened> {
         let passthrough = self.passthrough.load(Relaxed);
@@ -355,7 +361,7 @@ impl Backing {
         let database = side.and_then(|(stem, _)| self.sibling(parent, stem));
         let no_flush = database.is_some_and(|database| self.coordinator.is_database(database));
         let read_only = flags & ACCESS_MODE == READ_ONLY;
-        let inserted = self.handles.insert(OpenFile { node, file, fd, read_only, no_flush }, request);
+        let inserted = self.handles.insert(OpenFile { node, file, fd, read_only, no_flush, opener }, request);
         let handle = match inserted {
             Ok(handle) => handle,
             Err(error) => {
@@ -391,7 +397,7 @@ impl Backing {
         let exclusive = flags & EXCLUSIVE != 0;
         // Before the file is made: one that is there and could not be opened would stay hidden behind the kernel's memory that
         // it is not there.
-        self.check_room()?;
+        self.check_room(caller)?;
         self.check_side_refused(parent, name)?;
         let is_own = self.begin_making(Operation::Create, &directory, name, once)?;
         let (fd, new) = loop {
@@ -416,9 +422,9 @@ impl Backing {
         let attributes = self.remember(parent, name, &stat, None, once)?;
         let node = attributes.ino.0;
         let opened = self
-            .check_open(file_id(&stat), parent, name)
-            .and_then(|()| self.inodes.path_fd(node))
-            .and_then(|_| self.finish_open((node, parent, name), fd, flags, once.number()));
+            .check_open(file_id(&stat), parent, name, caller)
+            .and_then(|opener| self.inodes.path_fd(node).map(|_| opener))
+            .and_then(|opener| self.finish_open((node, parent, name), fd, flags, opener, once.number()));
         match opened {
             Ok(opened) => {
                 if new {

@@ -134,7 +134,7 @@ fn number(request: &Request) -> u64 {
 }
 
 fn caller(request: &Request) -> Caller {
-    Caller { uid: request.uid(), gid: request.gid() }
+    Caller { uid: request.uid(), gid: request.gid(), tid: request.pid() }
 }
 
 impl HoodyFs {
@@ -384,10 +384,10 @@ impl Filesystem for HoodyFs {
         // While the mount is about to go, an open looks at the disk.
         let at_hand = !self.backing.leaving.load(Relaxed) && self.backing.inodes.cached_path_fd(node.0).is_some();
         if at_hand {
-            return finish(reply, self.backing.open(node.0, flags.0, number(request)), opened);
+            return finish(reply, self.backing.open(node.0, flags.0, caller(request), number(request)), opened);
         }
-        let number = number(request);
-        self.on_pool(reply, move |backing| backing.open(node.0, flags.0, number), opened);
+        let (caller, number) = (caller(request), number(request));
+        self.on_pool(reply, move |backing| backing.open(node.0, flags.0, caller, number), opened);
     }
 
     fn create(

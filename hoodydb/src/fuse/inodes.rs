@@ -217,6 +217,13 @@ impl Inodes {
         ids
     }
 
+    /// Inodes without a name that nobody has open: node id and lookups.
+    pub(super) fn nameless_unused(&self) -> Vec<(u64, u64)> {
+        let tables = self.tables();
+        let unused = tables.nodes.iter().filter(|(node, inode)| **node != ROOT && inode.nameless && inode.opens == 0);
+        unused.map(|(node, inode)| (*node, inode.lookups)).collect()
+    }
+
     /// The backing ids in use.
     pub(super) fn backing_ids(&self) -> HashSet<u32> {
         self.tables().nodes.values().map(|inode| inode.backing_id).filter(|id| *id != 0).collect()

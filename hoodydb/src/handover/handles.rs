@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! 8 words (64 bytes): handle (0: the slot is free), node id, device, inode number, the request that opened it, descriptor,
-//! flags (1: read only, 2: without flush), nothing. The handle is written last and cleared first.
+//! flags (1: read only, 2: without flush), opener (0: not known). The handle is written last and cleared first.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering::Acquire;
@@ -32,6 +32,8 @@ pub struct HandleRecord {
     pub read_only: bool,
     /// Its close() needs no FLUSH.
     pub no_flush: bool,
+    /// The process or thread that opened it; 0 if it is not known.
+    pub opener: u32,
 }
 
 /// The table of handles; its caller has a mutex around it.
@@ -76,6 +78,7 @@ impl HandleTable {
             fd: RawFd::try_from(word(5)).unwrap_or(-1),
             read_only: word(6) & READ_ONLY != 0,
             no_flush: word(6) & NO_FLUSH != 0,
+            opener: u32::try_from(word(7)).unwrap_or(0),
         })
     }
 
@@ -97,7 +100,7 @@ impl HandleTable {
         let start = self.start(slot);
         let flags = u64::from(record.read_only) * READ_ONLY + u64::from(record.no_flush) * NO_FLUSH;
         let fd = u64::try_from(record.fd).unwrap_or(u64::MAX);
-        let words = [record.node, record.dev, record.ino, record.opened_by, fd, flags];
+        let words = [record.node, record.dev, record.ino, record.opened_by, fd, flags, u64::from(record.opener)];
         for (index, word) in words.into_iter().enumerate() {
             self.memory.put(start + 1 + index, word);
         }

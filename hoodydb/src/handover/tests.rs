@@ -179,7 +179,18 @@ fn an_operation_is_at_work_or_not() {
 }
 
 fn handle(number: u64) -> HandleRecord {
-    HandleRecord { handle: number, node: 7, dev: 3, ino: 7, opened_by: 100, fd: 41, read_only: true, no_flush: false }
+    let (opened_by, opener) = (100, 4_000_000);
+    HandleRecord {
+        handle: number,
+        node: 7,
+        dev: 3,
+        ino: 7,
+        opened_by,
+        fd: 41,
+        read_only: true,
+        no_flush: false,
+        opener,
+    }
 }
 
 #[test]

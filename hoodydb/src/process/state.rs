@@ -42,6 +42,13 @@ pub fn command_of(pid: u32) -> String {
     }
 }
 
+/// The process of a thread.
+pub fn process_of(tid: u32) -> Option<u32> {
+    let status = std::fs::read(format!("/proc/{tid}/status")).ok()?;
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
 /// Whether a process is stopped or frozen.
 pub fn halted(pid: u32) -> Option<Halted> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;

@@ -23,6 +23,13 @@ impl Database {
         main.chain(index).filter_map(|(_, records)| records.first().map(|record| record.origin.pid))
     }
 
+    /// The processes that hold or want a lock of it.
+    pub(in crate::manager) fn processes(&self) -> impl Iterator<Item = Pid> + '_ {
+        let held = self.main.iter().chain(self.index.iter());
+        let holders = held.flat_map(|(_, records)| records.iter().map(|record| record.origin.pid));
+        holders.chain(self.waiting.iter().map(|waiter| waiter.call.pid))
+    }
+
     pub(in crate::manager) fn view(&self, now: Timestamp, config: &Config) -> DatabaseView {
         let has_turn = |side, holder| self.turn.is_some_and(|turn| turn.domain == Domain { side, holder });
         let holder_view = |side, holder: Holder, role, origin: &Origin| HolderView {
