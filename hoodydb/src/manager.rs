@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid};
+use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid, Tid};
 use crate::sqlite::lock_bytes::wal_index;
 
 mod budget;
@@ -49,6 +49,8 @@ struct Context<'a> {
     now: Timestamp,
     config: &'a Config,
     admission: Admission,
+    /// While nobody may begin: the threads with a transaction on another database, which may be the same transaction.
+    running: &'a [(LockOwner, Tid)],
     graph: &'a mut WaitGraph,
     totals: &'a mut Counters,
     out: &'a mut Vec<Decision>,
@@ -308,6 +310,7 @@ impl LockManager {
             Some(_) => (file, Side::Main),
             None => return,
         };
+        let running = self.running_elsewhere(home);
         let Some(slot) = self.files.get_mut(&home) else { return };
         if side == Side::Index && !matches!(slot, Slot::Database(_)) {
             return;
@@ -316,6 +319,7 @@ impl LockManager {
             now,
             config: &self.config,
             admission: self.admission,
+            running: &running,
             graph: &mut self.graph,
             totals: &mut self.totals,
             out,
@@ -333,6 +337,18 @@ impl LockManager {
             }
             database.armed = next;
         }
+    }
+
+    fn running_elsewhere(&self, home: FileId) -> Vec<(LockOwner, Tid)> {
+        if self.admission != Admission::Nobody {
+            return Vec::new();
+        }
+        let others = self.files.iter().filter(|(file, _)| **file != home);
+        let databases = others.filter_map(|(_, slot)| match slot {
+            Slot::Database(database) => Some(database),
+            Slot::Plain(_) | Slot::IndexOf(_) => None,
+        });
+        databases.flat_map(|database| database.running_threads()).collect()
     }
 
     fn tick(&mut self, now: Timestamp, out: &mut Vec<Decision>) {

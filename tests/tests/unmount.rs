@@ -191,6 +191,30 @@ fn nothing_begins_while_transactions_are_waited_for() {
 }
 
 #[test]
+fn a_transaction_goes_on_to_a_database_that_it_has_attached() {
+    for mode in Mode::ALL {
+        let mount = Mount::with(&["--max-wait", "300ms"]);
+        database::create(&mount.path("other.db"), mode);
+        let mut running = transactions(&mount, mode);
+        running[1].does("COMMIT");
+        let attached = mount.path("other.db");
+        running[1].does(&format!("ATTACH '{}' AS other", attached.display()));
+        running[1].does("BEGIN");
+        running[1].does(INSERT);
+        let daemon = mount.daemon();
+        let unmount = unmount(&mount, &[]);
+        eventually("the daemon drains", || mount.status()["phase"] == "draining");
+        running[1].does("INSERT INTO other.events(body) VALUES ('kept')");
+        commit(&mut running);
+        assert!(unmount.finish().status.success(), "{mode:?}");
+        eventually("the daemon has ended", || is_gone(daemon));
+        drop(running);
+        assert_kept(&mount, [("app.db", 2), ("read.db", 2)], mode);
+        assert_eq!(database::events(&mount.backing().join("other.db")), 1, "{mode:?}");
+    }
+}
+
+#[test]
 fn a_successor_goes_on_with_the_unmount() {
     for mode in Mode::ALL {
         for lazy in [false, true] {

@@ -121,7 +121,7 @@ impl Database {
         let conflict = self.table(waiter.domain.side).conflict(waiter.domain.holder, waiter.call.range, waiter.kind);
         match waiter.want {
             Want::Orphan => Verdict::Deny(Denial::Conflict),
-            _ if !self.is_admitted(waiter, context.admission) => match (context.admission, waiter.want) {
+            _ if !self.is_admitted(waiter, context) => match (context.admission, waiter.want) {
                 (Admission::Nobody, want) if want != Want::Immediate => Verdict::Wait,
                 _ => Verdict::Deny(Denial::Conflict),
             },
@@ -170,10 +170,13 @@ impl Database {
     }
 
     /// Whether a call is no beginning of a transaction, or of one that may begin.
-    fn is_admitted(&self, waiter: &Waiter, admission: Admission) -> bool {
-        match admission {
+    fn is_admitted(&self, waiter: &Waiter, context: &Context<'_>) -> bool {
+        match context.admission {
             Admission::Everybody => true,
-            Admission::Nobody => !self.begins(waiter),
+            // A transaction may take in another database that it has attached.
+            Admission::Nobody => {
+                !self.begins(waiter) || context.running.contains(&(waiter.call.owner, waiter.call.tid))
+            }
             Admission::Connected => waiter.domain.side == Side::Index || !self.begins(waiter),
         }
     }

@@ -1,6 +1,6 @@
 //! What a database shows of itself; nothing here decides.
 
-use crate::lock::{Holder, LockKind, LockOwner, Origin, Pid};
+use crate::lock::{Holder, LockKind, LockOwner, Origin, Pid, Record, Tid};
 use crate::sqlite::lock_bytes::wal_index;
 
 use super::super::queue::{Waiter, Want};
@@ -11,6 +11,16 @@ use super::{Database, Domain, Side};
 impl Database {
     /// Processes in a transaction.
     pub(in crate::manager) fn running(&self) -> impl Iterator<Item = Pid> + '_ {
+        self.running_records().filter_map(|(_, records)| records.first().map(|record| record.origin.pid))
+    }
+
+    /// Threads in a transaction.
+    pub(in crate::manager) fn running_threads(&self) -> impl Iterator<Item = (LockOwner, Tid)> + '_ {
+        self.running_records()
+            .flat_map(|(holder, records)| records.iter().map(move |record| (holder.owner, record.origin.tid)))
+    }
+
+    fn running_records(&self) -> impl Iterator<Item = (Holder, &[Record])> + '_ {
         let wal = self.wal_active();
         let main = self
             .main
@@ -20,7 +30,7 @@ impl Database {
             .index
             .iter()
             .filter(|(_, records)| records.iter().any(|record| record.range.overlaps(wal_index::TRANSACTION)));
-        main.chain(index).filter_map(|(_, records)| records.first().map(|record| record.origin.pid))
+        main.chain(index)
     }
 
     /// The processes that hold or want a lock of it.
