@@ -19,7 +19,7 @@ const CRASHES_TOLERATED: usize = 9;
 const MOST_POINTS: u64 = 3000;
 
 /// In a short run every point up to twice this one, and fewer and fewer of those after it.
-const EVERY_UP_TO: u64 = 16;
+const EVERY_UP_TO: u64 = 8;
 
 /// So many numbers in a row must not be reached before an operation is done: some points come after the client has its answer
 /// (a release, a forget), and may be passed too late to be seen once.
