@@ -106,6 +106,8 @@ impl<'a> Chaos<'a> {
 
     pub fn run(mut self, events: u32) {
         self.go_on(events);
+        self.tell(Event::RefuseAll);
+        assert!(self.waiting.is_empty(), "a ticket was never answered");
         let handovers = self.managers.finish(Timestamp(self.now));
         self.seen.handovers.successions += handovers.successions;
         self.seen.handovers.replays += handovers.replays;

@@ -21,6 +21,10 @@ pub enum Pattern {
     SelectThenInsert,
     /// BEGIN, SELECT, a pause asleep, UPDATE, COMMIT.
     Dawdle { pause_ns: u64 },
+    /// The same with a thread that cannot go on (no processor, a slow disk) instead of one that sleeps.
+    StarvedBefore { pause_ns: u64 },
+    /// A write transaction whose thread cannot go on for so long.
+    StarvedWrite { pause_ns: u64 },
 }
 
 /// One client.
@@ -73,6 +77,9 @@ pub enum Step {
     Sleep {
         ns: u64,
     },
+    Starve {
+        ns: u64,
+    },
     Commit,
     Close,
     Think,
@@ -99,17 +106,24 @@ pub fn connect(journal: Journal) -> Vec<Step> {
 
 /// The steps of transaction number `number`.
 pub fn transaction(journal: Journal, pattern: Pattern, number: u32) -> Vec<Step> {
+    const SHORT: Step = Step::Work { mean_ns: 400_000 };
     let mut steps = match (pattern, number % 20) {
-        (Pattern::Insert, _) => write(journal, &[Step::Work { mean_ns: 5_000 }], 400_000),
-        (Pattern::ReadModifyWrite, _) => write(journal, &[Step::Work { mean_ns: 500_000 }], 400_000),
+        (Pattern::Insert, _) => write(journal, &[Step::Work { mean_ns: 5_000 }], SHORT),
+        (Pattern::ReadModifyWrite, _) => write(journal, &[Step::Work { mean_ns: 500_000 }], SHORT),
         (Pattern::Select { read_ns }, _) => read(journal, read_ns),
-        (Pattern::LongWrite { work_ns }, _) => write(journal, &[Step::Work { mean_ns: 5_000 }], work_ns),
-        (Pattern::SelectThenInsert, 19) => write(journal, &[Step::Work { mean_ns: 5_000 }], 400_000),
+        (Pattern::LongWrite { work_ns }, _) => {
+            write(journal, &[Step::Work { mean_ns: 5_000 }], Step::Work { mean_ns: work_ns })
+        }
+        (Pattern::SelectThenInsert, 19) => write(journal, &[Step::Work { mean_ns: 5_000 }], SHORT),
         (Pattern::SelectThenInsert, _) => read(journal, 100_000),
-        (Pattern::Dawdle { pause_ns }, _) => write(journal, &[Step::Sleep { ns: pause_ns }], 400_000),
+        (Pattern::Dawdle { pause_ns }, _) => write(journal, &[Step::Sleep { ns: pause_ns }], SHORT),
+        (Pattern::StarvedBefore { pause_ns }, _) => write(journal, &[Step::Starve { ns: pause_ns }], SHORT),
+        (Pattern::StarvedWrite { pause_ns }, _) => {
+            write(journal, &[Step::Work { mean_ns: 5_000 }], Step::Starve { ns: pause_ns })
+        }
         (Pattern::Reconnect, _) => {
             let mut steps = if number == 0 { vec![] } else { connect(journal) };
-            steps.extend(write(journal, &[Step::Work { mean_ns: 5_000 }], 400_000));
+            steps.extend(write(journal, &[Step::Work { mean_ns: 5_000 }], SHORT));
             steps.push(Step::Close);
             steps
         }
@@ -147,14 +161,14 @@ fn read(journal: Journal, read_ns: u64) -> Vec<Step> {
     steps
 }
 
-fn write(journal: Journal, before: &[Step], work_ns: u64) -> Vec<Step> {
+fn write(journal: Journal, before: &[Step], work: Step) -> Vec<Step> {
     use LockKind::{Read, Write};
     let mut steps = read_start(journal);
     steps.extend(before);
     match journal {
         Journal::Rollback => steps.extend([
             lock(Bytes::Reserved, Write),
-            Step::Work { mean_ns: work_ns },
+            work,
             lock(Bytes::Pending, Write),
             lock(Bytes::Shared, Write),
             Step::Work { mean_ns: 300_000 },
@@ -165,7 +179,7 @@ fn write(journal: Journal, before: &[Step], work_ns: u64) -> Vec<Step> {
         Journal::Wal => steps.extend([
             lock(Bytes::WalWrite, Write),
             Step::CheckSnapshot,
-            Step::Work { mean_ns: work_ns },
+            work,
             Step::Commit,
             Step::Unlock(Bytes::WalWrite),
         ]),

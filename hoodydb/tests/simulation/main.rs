@@ -73,6 +73,50 @@ fn long_transactions_in_wal_mode_hold_others_only_for_a_bounded_time() {
     }
 }
 
+/// A thread that cannot go on after its read start keeps its turn for a second: nobody sees an error, although it writes in
+/// the end. Beyond that it has the turn no longer; in WAL mode others then go on.
+#[test]
+fn starved_transactions_keep_their_turn_for_a_second() {
+    let mut longest_ns = 0;
+    for journal in [Journal::Rollback, Journal::Wal] {
+        for seed in 0..60 {
+            let mut mixed = plans(4, Pattern::Insert, 20);
+            mixed.extend(plans(2, Pattern::StarvedBefore { pause_ns: 900 * MS }, 3));
+            let outcome = run(seed, journal, &mixed);
+            assert_eq!(outcome.busy, 0, "seed {seed} {journal:?}: {outcome:?}");
+            assert_eq!(outcome.commits, 4 * 20 + 2 * 3, "seed {seed} {journal:?}: {outcome:?}");
+            longest_ns = longest_ns.max(outcome.longest_write_wait_ns);
+        }
+    }
+    // Some waited for them, or nothing was shown.
+    assert!(longest_ns > 850 * MS, "{longest_ns}");
+    for seed in 0..60 {
+        let mut mixed = plans(4, Pattern::Insert, 20);
+        mixed.extend(plans(1, Pattern::StarvedBefore { pause_ns: 5_000 * MS }, 1));
+        let outcome = run(seed, Journal::Wal, &mixed);
+        assert!(outcome.longest_write_wait_ns <= 1_005 * MS + 4 * 12 * MS, "seed {seed}: {outcome:?}");
+        assert!(outcome.busy <= 1, "seed {seed}: only the starved one: {outcome:?}");
+    }
+}
+
+/// WAL: a writer whose thread cannot go on delays a reader by a second at most, and by less where it goes on sooner.
+#[test]
+fn a_starved_writer_holds_readers_for_a_second_at_most() {
+    for (pause_ms, longest_ms) in [(600, 600), (10_000, 1_150)] {
+        let mut longest_ns = 0;
+        for seed in 0..60 {
+            let mut mixed = plans(1, Pattern::StarvedWrite { pause_ns: pause_ms * MS }, 1);
+            mixed.extend(plans(3, Pattern::Select { read_ns: MS }, 20));
+            let outcome = run(seed, Journal::Wal, &mixed);
+            assert_eq!(outcome.busy, 0, "seed {seed}: {outcome:?}");
+            assert!(outcome.longest_read_wait_ns <= (longest_ms + 25) * MS, "seed {seed}: {outcome:?}");
+            longest_ns = longest_ns.max(outcome.longest_read_wait_ns);
+        }
+        // Longer than behind one that works.
+        assert!(longest_ns > 200 * MS, "{longest_ns}");
+    }
+}
+
 /// Nobody starves: with n saturated writers the longest wait is bounded by n quanta and the transaction that ends each.
 #[test]
 fn the_longest_wait_is_bounded_by_the_number_of_writers() {

@@ -50,7 +50,7 @@ struct Client {
     retries: u32,
     mark_tries: u32,
     parked: Option<(Ticket, u64)>,
-    asleep: bool,
+    activity: Activity,
     alive: bool,
 }
 
@@ -88,7 +88,7 @@ impl World {
             retries: 0,
             mark_tries: 0,
             parked: None,
-            asleep: false,
+            activity: Activity::Working,
             alive: true,
         };
         let clients: Vec<Client> = plans.iter().enumerate().map(client).collect();
@@ -158,6 +158,8 @@ impl World {
         for number in 0..self.clients.len() {
             self.close(number);
         }
+        // None twice: that is asserted at each answer.
+        assert_eq!(self.answered.len() as u64, self.next_ticket - 1, "a ticket was never answered");
         self.outcome.records_left = self.managers.original().view(Timestamp(self.now)).records;
         self.outcome.handovers = self.managers.finish(Timestamp(self.now));
         self.outcome
@@ -169,7 +171,7 @@ impl World {
     }
 
     fn step(&mut self, number: usize) {
-        self.clients[number].asleep = false;
+        self.clients[number].activity = Activity::Working;
         let Some(step) = self.clients[number].steps.get(self.clients[number].at).copied() else {
             return self.next_transaction(number);
         };
@@ -195,7 +197,11 @@ impl World {
                 self.wake(number, work);
             }
             Step::Sleep { ns } => {
-                self.clients[number].asleep = true;
+                self.clients[number].activity = Activity::Asleep;
+                self.wake(number, ns);
+            }
+            Step::Starve { ns } => {
+                self.clients[number].activity = Activity::Starved;
                 self.wake(number, ns);
             }
             Step::Commit => {
@@ -210,7 +216,7 @@ impl World {
             }
             Step::Think => {
                 let think = self.random.below(2 * self.clients[number].plan.think_ns);
-                self.clients[number].asleep = true;
+                self.clients[number].activity = Activity::Asleep;
                 self.wake(number, think);
             }
         }
@@ -254,7 +260,7 @@ impl World {
                 matches!(step, Step::ReadHeader | Step::Lock { bytes: Bytes::Pending, kind: LockKind::Read, .. })
             };
             client.at = client.steps.iter().position(start).expect("every transaction starts to read");
-            client.asleep = true;
+            client.activity = Activity::Asleep;
             return self.wake(number, delay * 1_000_000);
         }
         self.outcome.busy += 1;
@@ -351,8 +357,7 @@ impl World {
                 Decision::Answer(ticket, result) => self.answer(ticket, result.is_ok()),
                 Decision::Probe { database, turn, tid } => {
                     let client = &self.clients[tid.0 as usize - 1];
-                    let working = client.alive && !client.asleep;
-                    let activity = if working { Activity::Working } else { Activity::Asleep };
+                    let activity = if client.alive { client.activity } else { Activity::Asleep };
                     self.tell(Event::Probed { database, turn, activity });
                 }
             }
