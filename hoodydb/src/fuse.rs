@@ -39,10 +39,10 @@ mod root_rights;
 mod shares;
 mod xattr;
 
-pub use backing::PRIVATE_NAME;
+pub use backing::{Named, PRIVATE_NAME, RefuseOpen};
 pub use mount::FILE_SYSTEM_TYPE;
 
-use backing::{Backing, Named};
+use backing::Backing;
 use filesystem::HoodyFs;
 use forgotten::Forgotten;
 
@@ -187,8 +187,9 @@ pub struct Resources<'a> {
     pub coordinator: Arc<Coordinator<LockReply>>,
     /// Runs what may sleep on the disk.
     pub pool: tokio::runtime::Handle,
-    /// Which files must not be opened (EBUSY), because a process still has their database open through a dead mount.
-    pub refuses: Box<dyn Fn(FileId) -> bool + Send + Sync>,
+    /// Which files must not be opened (EBUSY), because a process still has their database open through a dead mount; none if there
+    /// was no such process.
+    pub refuses: Option<RefuseOpen>,
     /// Told of a file that has a new name, and how to find out its path.
     pub named: Named,
 }
@@ -214,7 +215,7 @@ impl FuseMount {
 
     fn adopt(options: &MountOptions, resources: &mut Resources<'_>) -> io::Result<(Session<HoodyFs>, Arc<Backing>)> {
         let limit = raise_descriptor_limit();
-        let refuses = std::mem::replace(&mut resources.refuses, Box::new(|_| false));
+        let refuses = resources.refuses.take();
         let named: Named = std::mem::replace(&mut resources.named, Box::new(|_, _| ()));
         let Resources { device, memory, .. } = &*resources;
         let backing = Arc::new(Backing::new(
@@ -225,7 +226,9 @@ impl FuseMount {
             memory,
         )?);
         let _ = backing.device.set(device.try_clone()?);
-        let _ = backing.refuse_open.set(refuses);
+        if let Some(refuses) = refuses {
+            let _ = backing.refuse_open.set(refuses);
+        }
         let _ = backing.named.set(named);
         let filesystem = HoodyFs {
             backing: Arc::clone(&backing),

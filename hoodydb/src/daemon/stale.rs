@@ -123,6 +123,11 @@ impl StaleUsers {
         self.lock().devices.iter().copied().collect()
     }
 
+    /// Whether nothing is refused, and nothing ever will be.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().watched.is_empty()
+    }
+
     /// Strikes a device that the new mount has: the dead mount that had it is gone for good.
     pub(super) fn forget_device(&self, device: u64) {
         self.lock().devices.remove(&device);

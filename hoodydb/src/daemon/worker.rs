@@ -208,7 +208,7 @@ fn build(
         memory: kept.memory.share(),
         coordinator: Arc::clone(&coordinator),
         pool: pool.clone(),
-        refuses: Box::new(move |file| asked.refuses(file)),
+        refuses: (!asked.is_empty()).then(|| -> fuse::RefuseOpen { Box::new(move |file| asked.refuses(file)) }),
         named: Box::new(move |file, path| named.named(file, path, &told)),
     };
     let fuse = FuseMount::start(options.mount_options(), resources)?;

@@ -36,10 +36,11 @@ pub const PRIVATE_NAME: &str = ".hoodydb";
 /// Descriptors left to everything that is neither an inode nor a handle: sockets, /proc, the pool's short-lived ones.
 pub(super) const RESERVED_DESCRIPTORS: u64 = 512;
 
-type RefuseOpen = Box<dyn Fn(FileId) -> bool + Send + Sync>;
+/// Says of which files the database is open elsewhere.
+pub type RefuseOpen = Box<dyn Fn(FileId) -> bool + Send + Sync>;
 
 /// Told of a file and how to find out its path.
-pub(super) type Named = Box<dyn Fn(FileId, &dyn Fn() -> Option<PathBuf>) + Send + Sync>;
+pub type Named = Box<dyn Fn(FileId, &dyn Fn() -> Option<PathBuf>) + Send + Sync>;
 
 /// The state of a mount.
 pub(super) struct Backing {

@@ -452,23 +452,33 @@ impl Inodes {
         Ok(fd)
     }
 
-    /// Takes hold of the descriptor of the file named `name` in `parent`, if the kernel remembers that file: its name is
-    /// about to go, and its inode number must not be used again before the kernel forgets it.
-    pub(super) fn pin_before_removal(&self, parent: &OwnedFd, name: &OsStr) -> Option<u64> {
-        let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let node = self.node(file_id(&stat))?;
-        if self.cached_path_fd(node).is_some() {
-            return Some(node);
+    /// What a name means, and its node id if the kernel remembers that file. Takes hold of its descriptor then: the name is about
+    /// to go, and the inode number must not be used again before the kernel forgets it.
+    ///
+    /// # Errors
+    /// Those of fstatat(2), but for ENOENT.
+    pub(super) fn pin_before_removal(
+        &self,
+        parent: &OwnedFd,
+        name: &OsStr,
+    ) -> io::Result<(Option<FileId>, Option<u64>)> {
+        let file = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => file_id(&stat),
+            Err(Errno::NOENT) => return Ok((None, None)),
+            Err(error) => return Err(error.into()),
+        };
+        let node = self.node(file);
+        if let Some(node) = node.filter(|node| self.cached_path_fd(*node).is_none())
+            && let Ok(fd) = open_path(parent, name)
+        {
+            let mut tables = self.tables();
+            if let Some(inode) = tables.nodes.get_mut(&node).filter(|inode| inode.path_fd.is_none()) {
+                inode.path_fd = Some(Arc::new(fd));
+                tables.name_descriptor(node);
+                tables.keep_descriptor(node, usize::MAX);
+            }
         }
-        let fd = open_path(parent, name).ok()?;
-        let mut tables = self.tables();
-        let inode = tables.nodes.get_mut(&node)?;
-        if inode.path_fd.is_none() {
-            inode.path_fd = Some(Arc::new(fd));
-            tables.name_descriptor(node);
-            tables.keep_descriptor(node, usize::MAX);
-        }
-        Some(node)
+        Ok((Some(file), node))
     }
 
     /// The name that a node was last known by is gone.

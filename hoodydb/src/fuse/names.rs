@@ -65,6 +65,14 @@ fn identity(directory: &OwnedFd, name: &OsStr) -> io::Result<Option<FileId>> {
 }
 
 impl Backing {
+    /// Whether what a name means may be renamed or removed.
+    fn check_name_refused(&self, directory: &OwnedFd, parent: u64, name: &OsStr) -> io::Result<()> {
+        if self.refuse_open.get().is_none() {
+            return Ok(());
+        }
+        identity(directory, name)?.map_or(Ok(()), |file| self.check_refused(file, parent, name))
+    }
+
     fn check_name(&self, parent: u64, name: &OsStr) -> io::Result<()> {
         if self.is_private(parent, name) { Err(Errno::PERM.into()) } else { Ok(()) }
     }
@@ -172,14 +180,11 @@ impl Backing {
             false => (Operation::Unlink, AtFlags::empty()),
         };
         let parent_fd = self.inodes.path_fd(parent)?;
-        if let Some(file) = identity(&parent_fd, name)? {
-            // Outside of the lock on names, which looking for a database may take.
-            self.check_refused(file, parent, name)?;
-        }
+        // Outside of the lock on names, which looking for a database may take.
+        self.check_name_refused(&parent_fd, parent, name)?;
         self.inodes.changing_names(|| {
-            let was_there = identity(&parent_fd, name)?.is_some();
-            let node = self.inodes.pin_before_removal(&parent_fd, name);
-            once.begin(kind, [u64::from(was_there), node.unwrap_or(0), 0, 0, 0, 0])?;
+            let (file, node) = self.inodes.pin_before_removal(&parent_fd, name)?;
+            once.begin(kind, [u64::from(file.is_some()), node.unwrap_or(0), 0, 0, 0, 0])?;
             match (rustix::fs::unlinkat(&*parent_fd, name, flags), once.before()) {
                 // A process before this one did it.
                 (Err(Errno::NOENT), Some([1, ..])) => (),
@@ -207,20 +212,12 @@ impl Backing {
         }
         let (old, new) = (self.inodes.path_fd(from.0)?, self.inodes.path_fd(to.0)?);
         // Outside of the lock on names, which looking for a database may take.
-        for (directory, (parent, name)) in [(&old, from), (&new, to)] {
-            if let Some(file) = identity(directory, name)? {
-                self.check_refused(file, parent, name)?;
-            }
-        }
+        self.check_name_refused(&old, from.0, from.1)?;
+        self.check_name_refused(&new, to.0, to.1)?;
         self.inodes.changing_names(|| -> io::Result<()> {
-            let moved = self.inodes.pin_before_removal(&old, from.1);
-            let replaced = self.inodes.pin_before_removal(&new, to.1);
-            let now = Renamed {
-                moved: moved.unwrap_or(0),
-                replaced: replaced.unwrap_or(0),
-                source: identity(&old, from.1)?,
-                target: identity(&new, to.1)?,
-            };
+            let (source, moved) = self.inodes.pin_before_removal(&old, from.1)?;
+            let (target, replaced) = self.inodes.pin_before_removal(&new, to.1)?;
+            let now = Renamed { moved: moved.unwrap_or(0), replaced: replaced.unwrap_or(0), source, target };
             // What was there when the request was first carried out.
             let renamed = match once.before() {
                 Some(arguments) => Renamed::from(arguments),
@@ -244,7 +241,9 @@ impl Backing {
             }
             Ok(())
         })?;
-        if let Some(file) = identity(&new, to.1)? {
+        if self.named.get().is_some()
+            && let Some(file) = identity(&new, to.1)?
+        {
             self.tell_named(file);
         }
         Ok(())
