@@ -56,6 +56,7 @@ impl Backing {
     /// `cp -p`, `tar` and `rsync -a` do their work.
     pub(super) fn setattr(&self, node: u64, handle: Option<u64>, changes: Changes) -> io::Result<FileAttr> {
         if let Some(size) = changes.size {
+            self.inodes.with(node, |inode| inode.was_cut = true)?;
             match handle.and_then(|handle| self.handles.get(handle)) {
                 Some(open) => rustix::fs::ftruncate(&open.fd, size)?,
                 None => {

@@ -460,12 +460,15 @@ impl Filesystem for HoodyFs {
         reply: ReplyEmpty,
     ) {
         self.begin(Operation::Release, request, node.0);
-        let (nameless, opens) =
-            self.backing.inodes.with(node.0, |inode| (inode.nameless, inode.opens)).unwrap_or((true, 1));
+        let may_take_long = self
+            .backing
+            .inodes
+            .with(node.0, |inode| inode.nameless || (inode.was_cut && inode.opens == 1))
+            .unwrap_or(true);
         let closed = self.backing.release(node.0, handle.0);
         reply.ok();
-        // The last close of a deleted file frees its blocks, that of a written one may flush them.
-        if nameless || (opens == 1 && closed.as_ref().is_some_and(|(open, _)| !open.read_only)) {
+        // The last close of a deleted file frees its blocks, that of one that was cut short may flush them.
+        if may_take_long {
             self.pool.spawn_blocking(move || drop(closed));
         }
     }

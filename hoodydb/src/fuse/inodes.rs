@@ -51,6 +51,8 @@ pub(super) struct Inode {
     /// name that goes. Without them each object that git stores (link, then unlink) would pin a descriptor.
     other_names: Vec<(u64, OsString)>,
     path_fd: Option<Arc<OwnedFd>>,
+    /// Cut short since it was opened: a disk may flush the whole file at its last close then (ext4, XFS), which takes long.
+    pub(super) was_cut: bool,
     /// Its place in the table that outlives this process; the root needs none.
     slot: Option<Slot>,
 }
@@ -142,6 +144,7 @@ impl Inode {
             nameless: record.nameless,
             other_names: Vec::new(),
             path_fd: record.path_fd.map(own),
+            was_cut: true,
             slot: Some(slot),
         }
     }
@@ -172,6 +175,7 @@ impl Inodes {
             nameless: false,
             other_names: Vec::new(),
             path_fd: Some(Arc::new(root)),
+            was_cut: false,
             slot: None,
         };
         tables.aliases.insert(root.file, ROOT);
@@ -272,6 +276,7 @@ impl Inodes {
             nameless: false,
             other_names: Vec::new(),
             path_fd: None,
+            was_cut: false,
             slot: None,
         });
         inode.lookups += 1;
@@ -394,6 +399,7 @@ impl Inodes {
         if inode.opens > 0 {
             return (0, None);
         }
+        inode.was_cut = false;
         let backing_id = std::mem::take(&mut inode.backing_id);
         let has_changed = backing_id != 0 || std::mem::take(&mut inode.cached_io);
         if has_changed {
