@@ -866,6 +866,47 @@ fn at_the_limit_of_descriptors_everything_open_survives() {
 }
 
 #[test]
+fn at_the_limit_of_handles_everything_open_survives() {
+    let mount = Mount::new();
+    std::fs::write(mount.path("a file"), "whole").expect("a file");
+    let limit = mount.status()["handles_max"].as_u64().expect("a number");
+    let mut clients: Vec<Client> = (0..20).map(|_| puppet(&mount.point())).collect();
+    for client in &mut clients {
+        client.does("import resource");
+        client.does("resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)");
+        client.does("files = []");
+        client.does("def fill(most):\\n while len(files) < most:\\n  files.append(os.open('a file', os.O_RDONLY))\\n");
+    }
+    // Nobody is refused before three quarters; from there on each process has its eighth, until all is full.
+    let mut full = None;
+    for (number, client) in clients.iter_mut().enumerate() {
+        let answer = client.ask(&format!("fill({})", limit / 8 - 1));
+        if answer != "ok" {
+            full = Some((number, answer));
+            break;
+        }
+    }
+    let (last, answer) = full.expect("20 eighths do not fit");
+    assert!(answer == "EMFILE" || answer == "ENFILE", "{answer}");
+    assert!(last >= 6, "only {last} processes got their eighth");
+    let open = mount.status()["handles"].as_u64().expect("a number");
+    assert!(open >= limit / 8 * 7, "{open} of {limit} handles");
+    for number in 0..3 {
+        in_turn(&mount, number);
+        assert_eq!(mount.status()["handles"], open, "no handle came or went");
+        assert_eq!(clients[last].ask("os.open('a file', os.O_RDONLY)"), answer, "the limit is the same");
+        for client in &mut clients[..=last] {
+            assert_eq!(client.ask("all(os.pread(f, 9, 0) == b'whole' for f in files)"), "True");
+        }
+    }
+    for client in &mut clients[..=last] {
+        client.does("for f in files: os.close(f)");
+    }
+    eventually("no handle is left", || mount.status()["handles"] == 0);
+    assert_eq!(clients[last].ask("os.pread(os.open('a file', os.O_RDONLY), 9, 0)"), "b'whole'");
+}
+
+#[test]
 fn nothing_is_left_behind_by_kills() {
     let mount = Mount::new();
     let mut client = puppet(&mount.point());
