@@ -7,6 +7,7 @@
 //! relative to their mount point. Names that are not UTF-8 have the bytes that are not written as `\xNN`.
 
 mod counters;
+mod sample;
 mod text;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counts, RefusalCounts};
+pub use sample::{BUCKETS, Histogram, Sample, SampleRow};
 pub use text::{printable, text_of};
 
 /// Answer of `hoodydb status --json`.
