@@ -27,6 +27,7 @@ mod backing;
 mod buffers;
 mod contents;
 mod directory;
+mod disk;
 mod filesystem;
 mod forgotten;
 mod handles;
@@ -34,6 +35,7 @@ mod inodes;
 mod mount;
 mod names;
 mod once;
+mod quick_wake;
 mod requests;
 mod root_rights;
 mod shares;
@@ -43,8 +45,10 @@ pub use backing::{Named, PRIVATE_NAME, RefuseOpen};
 pub use mount::FILE_SYSTEM_TYPE;
 
 use backing::Backing;
+use disk::Disk;
 use filesystem::HoodyFs;
 use forgotten::Forgotten;
+use quick_wake::QuickWake;
 
 /// Whose rights count on the mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -69,6 +73,8 @@ pub struct MountOptions {
     pub threads: usize,
     /// Whether passthrough is used where the kernel has it.
     pub passthrough: bool,
+    /// Whether idle processors are kept from deep sleep while many requests come.
+    pub quick_wake: bool,
 }
 
 /// A lock call's answer on its way to the kernel.
@@ -106,6 +112,8 @@ pub struct FuseStats {
     pub passthrough: bool,
     /// Why not, in words, where `passthrough` is false.
     pub passthrough_missing: Option<String>,
+    /// Why idle processors sleep as they like while many requests come; none if they do not.
+    pub quick_wake_missing: Option<String>,
 }
 
 /// A live mount.
@@ -224,6 +232,7 @@ impl FuseMount {
             Arc::clone(&resources.coordinator),
             limit,
             memory,
+            QuickWake::new(options.quick_wake),
         )?);
         let _ = backing.device.set(device.try_clone()?);
         if let Some(refuses) = refuses {
@@ -232,7 +241,7 @@ impl FuseMount {
         let _ = backing.named.set(named);
         let filesystem = HoodyFs {
             backing: Arc::clone(&backing),
-            pool: resources.pool.clone(),
+            disk: Disk::new(resources.pool.clone(), options.threads.max(1)),
             stack_depth: stack_depth(&resources.root)?,
             want_passthrough: options.passthrough,
         };
@@ -329,6 +338,7 @@ impl FuseMount {
             handles_max: self.backing.max_handles,
             passthrough: self.backing.passthrough.load(Relaxed),
             passthrough_missing: missing,
+            quick_wake_missing: self.backing.quick_wake.missing().map(str::to_owned),
         }
     }
 
