@@ -197,6 +197,11 @@ impl Database {
             return self.settle(context);
         };
         let want = self.want(domain, call, kind, read_only, context.now);
+        if matches!(want, Want::ReadStart(_) | Want::FirstWrite)
+            && let Some(process) = self.processes.get_mut(&call.owner)
+        {
+            process.begins(context.now, context.config.gap_ns);
+        }
         let claimed = self.has_claim(call.owner, context.now) && want.takes_turn();
         let waiter = Waiter {
             ticket,
@@ -422,13 +427,14 @@ impl Database {
         if (active.read || active.wrote)
             && let Some(process) = self.processes.get_mut(&domain.holder.owner)
         {
-            process.ended_transaction(active.wrote);
+            process.ended_transaction(active.wrote, context.now);
         }
     }
 
     fn turn_holds_nothing(&mut self, domain: Domain, now: Timestamp) {
         if let Some(turn) = self.turn.as_mut().filter(|turn| turn.domain == domain) {
-            turn.holds_nothing(now);
+            let process = self.processes.get(&domain.holder.owner);
+            turn.holds_nothing(process.is_some_and(Process::dawdles), now);
         }
     }
 

@@ -26,23 +26,40 @@ pub(super) enum Intent {
 /// One process on one database.
 ///
 /// # Layout
-/// 32 bytes; bit i of `wrote` tells of the transaction i before the last.
+/// 48 bytes; bit i of `wrote` tells of the transaction i before the last.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Process {
     pub(super) pid: Pid,
     wrote: u32,
     transactions: u32,
     claim_until: Option<Timestamp>,
+    /// When it last let go of a transaction that wrote; none once it has come back.
+    wrote_until: Option<Timestamp>,
+    /// After that it took its time.
+    dawdles: bool,
 }
 
 impl Process {
     pub(super) fn new(pid: Pid) -> Self {
-        Self { pid, wrote: 0, transactions: 0, claim_until: None }
+        Self { pid, wrote: 0, transactions: 0, claim_until: None, wrote_until: None, dawdles: false }
     }
 
-    pub(super) fn ended_transaction(&mut self, wrote: bool) {
+    pub(super) fn ended_transaction(&mut self, wrote: bool, now: Timestamp) {
+        self.wrote_until = wrote.then_some(now);
         self.wrote = self.wrote << 1 | u32::from(wrote);
         self.transactions = (self.transactions + 1).min(u32::BITS);
+    }
+
+    /// It begins a transaction, `gap_ns` or less after the last if it came straight back.
+    pub(super) fn begins(&mut self, now: Timestamp, gap_ns: u64) {
+        if let Some(until) = self.wrote_until.take() {
+            self.dawdles = now.since(until) > gap_ns;
+        }
+    }
+
+    /// Whether it took its time after the last transaction that wrote: a turn kept for it would only be lost time.
+    pub(super) fn dawdles(&self) -> bool {
+        self.dawdles
     }
 
     /// A refused writer keeps its place in line until `until`.
@@ -76,7 +93,7 @@ mod tests {
 
     fn after(transactions: &[bool]) -> Intent {
         let mut process = Process::new(Pid(1));
-        transactions.iter().for_each(|wrote| process.ended_transaction(*wrote));
+        transactions.iter().for_each(|wrote| process.ended_transaction(*wrote, Timestamp(0)));
         process.intent(Timestamp(0))
     }
 
@@ -88,6 +105,20 @@ mod tests {
         assert_eq!(after(&[true; 4]), Intent::Writer);
         assert_eq!(after(&[true, true, true, false]), Intent::Unknown);
         assert_eq!(after(&[[true].as_slice(), &[false; 16]].concat()), Intent::Reader);
+    }
+
+    #[test]
+    fn who_takes_its_time_is_known_until_it_comes_straight_back() {
+        let mut process = Process::new(Pid(1));
+        assert!(!process.dawdles(), "nothing is known yet");
+        process.ended_transaction(true, Timestamp(100));
+        process.begins(Timestamp(111), 10);
+        assert!(process.dawdles());
+        process.begins(Timestamp(112), 10);
+        assert!(process.dawdles(), "a retry is no new transaction");
+        process.ended_transaction(true, Timestamp(200));
+        process.begins(Timestamp(210), 10);
+        assert!(!process.dawdles());
     }
 
     #[test]

@@ -37,7 +37,7 @@ use super::{Admission, Config, Event, LockManager, Policy, Slot, Timestamp};
 
 /// The meaning of the bytes. It changes with whatever is saved or encoded, and with whatever changes a decision: events are
 /// only replayed by the rules that they were first handled by.
-pub const SAVED_VERSION: u32 = 2;
+pub const SAVED_VERSION: u32 = 3;
 
 /// No encoded event is longer.
 ///

@@ -33,8 +33,8 @@ enum State {
     Reading { until: Timestamp, probed: bool, ending: bool },
     /// Holds a write lock.
     Writing,
-    /// Holds nothing; may come straight back.
-    Idle { since: Timestamp },
+    /// Holds nothing; may come straight back. `ended`: it has written, and its process is not one that comes back.
+    Idle { since: Timestamp, ended: bool },
 }
 
 impl Turn {
@@ -61,9 +61,11 @@ impl Turn {
         }
     }
 
-    pub(super) fn holds_nothing(&mut self, now: Timestamp) {
+    /// `dawdles`: its process did not come straight back the last time, so nobody need wait for that.
+    pub(super) fn holds_nothing(&mut self, dawdles: bool, now: Timestamp) {
+        let has_written = matches!(self.state, State::Writing | State::Reading { ending: true, .. });
         if !matches!(self.state, State::Idle { .. }) {
-            self.state = State::Idle { since: now };
+            self.state = State::Idle { since: now, ended: has_written && dawdles };
         }
     }
 
@@ -82,9 +84,10 @@ impl Turn {
             State::Writing => None,
             State::Reading { .. } if policy == Policy::Serial => None,
             State::Reading { until, .. } => Some(until),
-            State::Idle { since } if since.since(self.granted_at) >= config.quantum_ns => Some(since),
-            State::Idle { since } if !self.wrote => Some(since.plus(config.retry_gap_ns)),
-            State::Idle { since } => Some(since.plus(config.gap_ns)),
+            State::Idle { since, ended: true } => Some(since),
+            State::Idle { since, .. } if since.since(self.granted_at) >= config.quantum_ns => Some(since),
+            State::Idle { since, .. } if !self.wrote => Some(since.plus(config.retry_gap_ns)),
+            State::Idle { since, .. } => Some(since.plus(config.gap_ns)),
         }
     }
 
