@@ -150,6 +150,9 @@ impl<R: Reply> Coordinator<R> {
             // The first thing kept is a whole state: a successor need not replay what this process has replayed.
             due: AtomicBool::new(true),
         });
+        if left.state.is_some() || !left.entries.is_empty() {
+            this.happened(Event::Resumed);
+        }
         let weak = Arc::downgrade(&this);
         std::thread::Builder::new().name("lock-timer".into()).spawn(move || Self::run_timer(&weak))?;
         let weak = Arc::downgrade(&this);

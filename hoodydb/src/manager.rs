@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::lock::small_map::SmallMap;
 use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid, Tid};
 use crate::sqlite::lock_bytes::wal_index;
 
@@ -63,7 +64,7 @@ pub struct LockManager {
     index_links: BTreeMap<FileId, FileId>,
     policies: BTreeMap<FileId, Policy>,
     /// By name rather than by number: a handle that is told of twice counts once.
-    open_handles: BTreeMap<FileId, BTreeSet<Handle>>,
+    open_handles: BTreeMap<FileId, SmallMap<Handle, ()>>,
     read_only: BTreeSet<Handle>,
     timers: BTreeSet<(Timestamp, FileId)>,
     graph: WaitGraph,
@@ -95,7 +96,7 @@ impl LockManager {
         match event {
             Event::Set(ticket, call, group) => self.set(now, ticket, call, group, out),
             Event::Opened { file, handle, read_only } => {
-                self.open_handles.entry(file).or_default().insert(handle);
+                self.open_handles.entry(file).or_default().insert(handle, ());
                 if read_only {
                     self.read_only.insert(handle);
                 }
@@ -142,6 +143,7 @@ impl LockManager {
                 }
             }
             Event::Tick => self.tick(now, out),
+            Event::Resumed => self.resumed(now, out),
         }
         self.deny_cycles(now, out);
     }
@@ -385,6 +387,15 @@ impl LockManager {
         for file in files {
             self.settle(now, file, out);
         }
+    }
+
+    fn resumed(&mut self, now: Timestamp, out: &mut Vec<Decision>) {
+        for slot in self.files.values_mut() {
+            if let Slot::Database(database) = slot {
+                database.resumed(now, &self.config);
+            }
+        }
+        self.settle_all(now, out);
     }
 
     fn settle(&mut self, now: Timestamp, file: FileId, out: &mut Vec<Decision>) {

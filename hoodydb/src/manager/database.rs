@@ -1,10 +1,9 @@
 //! One SQLite database: the records of its file and of its WAL index, its turn, its queue, and what is known of the
 //! processes that use it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+use crate::lock::small_map::SmallMap;
 use crate::lock::{Conflict, FileId, Handle, Holder, LockKind, LockOwner, LockTable, Origin};
 use crate::sqlite::lock_bytes::wal_index;
 use crate::sqlite::{Domains, LockBytes};
@@ -15,7 +14,7 @@ use super::queue::{Verdict, Waiter, Want};
 use super::turn::Turn;
 use super::view::Counters;
 use super::writer_watch::WriterWatch;
-use super::{Activity, Admission, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
+use super::{Activity, Admission, Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
 
 mod shown;
 
@@ -63,8 +62,8 @@ pub(super) struct Database {
     pub(super) special_waiters: usize,
     pub(super) mixed_sides: bool,
     pub(super) first_deadline: Option<Timestamp>,
-    active: BTreeMap<Domain, Active>,
-    processes: BTreeMap<LockOwner, Process>,
+    active: SmallMap<Domain, Active>,
+    processes: SmallMap<LockOwner, Process>,
     pub(super) budgets: Budgets,
     pub(super) counters: Counters,
     /// The timer that the manager has set.
@@ -88,8 +87,8 @@ impl Database {
             special_waiters: 0,
             mixed_sides: false,
             first_deadline: None,
-            active: BTreeMap::new(),
-            processes: BTreeMap::new(),
+            active: SmallMap::default(),
+            processes: SmallMap::default(),
             budgets: Budgets::default(),
             counters: Counters::default(),
             armed: None,
@@ -304,7 +303,7 @@ impl Database {
         self.know(call);
         match waiter.want {
             Want::ReadStart(_) | Want::FirstWrite => {
-                self.active.entry(domain).or_default();
+                self.active.get_or_insert_with(domain, Active::default);
             }
             _ => {}
         }
@@ -328,11 +327,11 @@ impl Database {
         if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&call.owner) {
             let (active, waiting) = (&self.active, &self.waiting);
             self.processes.retain(|owner, _| {
-                active.keys().any(|domain| domain.holder.owner == *owner)
+                active.iter().any(|(domain, _)| domain.holder.owner == *owner)
                     || waiting.iter().any(|waiter| waiter.call.owner == *owner)
             });
         }
-        let process = self.processes.entry(call.owner).or_insert_with(|| Process::new(call.pid));
+        let process = self.processes.get_or_insert_with(call.owner, || Process::new(call.pid));
         if process.pid != call.pid {
             *process = Process::new(call.pid);
         }
@@ -382,7 +381,7 @@ impl Database {
     }
 
     fn write_began(&mut self, domain: Domain) {
-        let active = self.active.entry(domain).or_default();
+        let active = self.active.get_or_insert_with(domain, Active::default);
         active.wrote = true;
         if let Some(process) = self.processes.get_mut(&domain.holder.owner) {
             process.end_claim();
@@ -493,6 +492,12 @@ impl Database {
             watch.saw(activity, context.now, context.config);
         }
         self.settle(context);
+    }
+
+    pub(super) fn resumed(&mut self, now: Timestamp, config: &Config) {
+        if let Some(turn) = &mut self.turn {
+            turn.resumed(now, config);
+        }
     }
 
     pub(super) fn set_policy(&mut self, context: &mut Context<'_>, policy: Policy) {

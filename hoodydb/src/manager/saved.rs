@@ -29,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use postcard::ser_flavors::Flavor;
 
+use crate::lock::small_map::SmallMap;
 use crate::lock::{FileId, Handle};
 
 use super::deadlock::WaitGraph;
@@ -83,7 +84,7 @@ type Saved = (
     BTreeMap<FileId, Slot>,
     BTreeMap<FileId, FileId>,
     BTreeMap<FileId, Policy>,
-    BTreeMap<FileId, BTreeSet<Handle>>,
+    BTreeMap<FileId, SmallMap<Handle, ()>>,
     BTreeSet<Handle>,
     WaitGraph,
     Admission,

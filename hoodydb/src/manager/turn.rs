@@ -109,7 +109,14 @@ impl Turn {
 
     /// The probe is under way: wait for its answer, but not for long.
     pub(super) fn probing(&mut self, now: Timestamp, config: &Config) {
-        self.state = State::Reading { until: now.plus(config.probe_ns), probed: true, ending: false };
+        self.state = State::Reading { until: now.plus(config.turn_probe_ns), probed: true, ending: false };
+    }
+
+    /// Its thread may have been waiting for an answer that nobody could give, and so may whoever was to look at it.
+    pub(super) fn resumed(&mut self, now: Timestamp, config: &Config) {
+        if let State::Reading { ending: false, .. } = self.state {
+            self.state = State::Reading { until: now.plus(config.intent_ns), probed: false, ending: false };
+        }
     }
 
     pub(super) fn probed(&mut self, activity: Activity, now: Timestamp, config: &Config) {
@@ -123,5 +130,43 @@ impl Turn {
         let until = now.plus(config.intent_ns).min(latest).max(now);
         // At its end it is not looked at again.
         self.state = State::Reading { until, probed: until == now, ending: false };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::lock::{Holder, LockOwner};
+    use crate::manager::database::Side;
+
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// The worker that was to look at the thread is killed: the next one looks, instead of taking the turn away.
+    #[test]
+    fn a_turn_whose_probe_was_lost_is_probed_again() {
+        let config = Config::default();
+        let domain = Domain { side: Side::Main, holder: Holder::posix(LockOwner(1)) };
+        let mut turn = Turn::new(1, domain, Pid(1), Tid(1), Timestamp(0), &config);
+        let looked = Timestamp(config.intent_ns);
+        assert!(turn.needs_probe(looked, Policy::Turn, &config));
+        turn.probing(looked, &config);
+        let back = Timestamp(400 * MS);
+        assert!(turn.is_over(back, Policy::Turn, &config), "without a word of the new worker");
+        turn.resumed(back, &config);
+        assert!(!turn.is_over(back, Policy::Turn, &config));
+        let later = back.plus(config.intent_ns);
+        assert!(turn.needs_probe(later, Policy::Turn, &config) && !turn.is_over(later, Policy::Turn, &config));
+    }
+
+    #[test]
+    fn a_turn_that_has_written_is_not_prolonged() {
+        let config = Config::default();
+        let domain = Domain { side: Side::Main, holder: Holder::posix(LockOwner(1)) };
+        let mut turn = Turn::new(1, domain, Pid(1), Tid(1), Timestamp(0), &config);
+        turn.write_began();
+        turn.write_ended(Timestamp(MS), &config);
+        turn.resumed(Timestamp(400 * MS), &config);
+        assert!(turn.is_over(Timestamp(400 * MS), Policy::Turn, &config));
     }
 }
