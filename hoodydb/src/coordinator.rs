@@ -95,6 +95,7 @@ struct State<R> {
     parked: BTreeMap<Ticket, Parked<R>>,
     decisions: Vec<Decision>,
     probes: Vec<(FileId, u64, Tid)>,
+    last_saved_bytes: usize,
     /// The containers of the processes seen so far.
     groups: HashMap<Pid, Group>,
     /// When the timer thread wakes by itself.
@@ -137,6 +138,7 @@ impl<R: Reply> Coordinator<R> {
             parked: BTreeMap::new(),
             decisions: Vec::new(),
             probes: Vec::new(),
+            last_saved_bytes: 0,
             groups: HashMap::new(),
             armed: None,
             reaper_idle: false,
@@ -187,7 +189,10 @@ impl<R: Reply> Coordinator<R> {
     }
 
     fn keep_state(&self, state: &mut State<R>) {
-        let bytes = state.manager.save();
+        // As large as the last one, and a little: a buffer that doubles would take three times as much.
+        let mut bytes = Vec::with_capacity(state.last_saved_bytes + state.last_saved_bytes / 8);
+        state.manager.save_into(&mut bytes);
+        state.last_saved_bytes = bytes.len();
         if let Err(error) = state.record.checkpoint(&bytes) {
             // Without a record a successor would grant what is held.
             tracing::error!(%error, bytes = bytes.len(), "the daemon ends");

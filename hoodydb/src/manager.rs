@@ -40,7 +40,7 @@ use view::{Counters, View};
 
 #[derive(Serialize, Deserialize)]
 enum Slot {
-    Plain(PosixFile),
+    Plain(Box<PosixFile>),
     Database(Box<Database>),
     IndexOf(FileId),
 }
@@ -222,7 +222,7 @@ impl LockManager {
             self.files.remove(&call.file);
             self.database(call.file);
         } else {
-            self.files.entry(call.file).or_insert_with(|| Slot::Plain(PosixFile::new(call.file)));
+            self.files.entry(call.file).or_insert_with(|| Slot::Plain(Box::new(PosixFile::new(call.file))));
         }
     }
 

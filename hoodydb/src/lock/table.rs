@@ -244,7 +244,8 @@ impl LockTable {
         let mut list = match self.held.get_mut(&holder) {
             Some(list) => std::mem::take(list),
             None if new.is_none() => return false,
-            None => Vec::new(),
+            // PENDING and SHARED, or the switch and a mark.
+            None => Vec::with_capacity(2),
         };
         let mut from = list.partition_point(|record| record.range.end() <= range.start());
         let mut to = list.partition_point(|record| record.range.start() < range.end());

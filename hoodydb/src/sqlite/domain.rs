@@ -50,6 +50,8 @@ impl Domains {
         };
         let chosen = chosen.unwrap_or_else(|| {
             self.last_part += 1;
+            // One copy of SQLite with one descriptor is the rule.
+            domains.reserve_exact(1);
             domains.push(Domain { part: self.last_part, handles: Vec::new() });
             domains.len() - 1
         });
@@ -57,6 +59,7 @@ impl Domains {
             if let Some(own) = own {
                 domains[own].handles.retain(|other| *other != handle);
             }
+            domains[chosen].handles.reserve_exact(1);
             domains[chosen].handles.push(handle);
         }
         Holder { owner, part: domains[chosen].part }
