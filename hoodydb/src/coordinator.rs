@@ -220,10 +220,6 @@ impl<R: Reply> Coordinator<R> {
     pub fn set_lock(&self, ticket: Ticket, call: LockCall, reply: R) {
         let _sending = self.begin();
         let mut state = self.lock();
-        if let Some(result) = state.answered.remove(&ticket) {
-            drop(state);
-            return Self::send(vec![(reply, result)]);
-        }
         let mut group = state.groups.get(&call.pid).copied();
         if group.is_none() && call.kind.is_some() {
             // Once per process; the file of /proc is read outside of the mutex.
@@ -235,6 +231,11 @@ impl<R: Reply> Coordinator<R> {
             }
             state.groups.insert(call.pid, found);
             group = Some(found);
+        }
+        // Last of all: while the mutex was let go of, its wait may have ended.
+        if let Some(result) = state.answered.remove(&ticket) {
+            drop(state);
+            return Self::send(vec![(reply, result)]);
         }
         let since = self.now();
         state.parked.insert(ticket, Parked { reply, pid: call.pid, tid: call.tid, wait: call.wait, since });
