@@ -41,11 +41,6 @@ impl Crew {
         Ok(crew)
     }
 
-    /// How many they are.
-    pub fn len(&self) -> usize {
-        self.clients.len()
-    }
-
     /// Lets all go.
     ///
     /// # Errors

@@ -8,22 +8,27 @@ mod client;
 mod cluster;
 mod crew;
 mod daemon;
+mod growth;
+mod holder;
 mod machine;
 mod peers;
 mod postgres_client;
 mod results;
 mod run;
+mod sparse;
 mod sqlite_client;
 mod statistics;
+mod waiters;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::cases::Case;
 use crate::machine::Machine;
 use crate::peers::Peers;
 use crate::results::Results;
@@ -43,6 +48,12 @@ enum Role {
     /// A client process
     #[command(hide = true)]
     Client { spec: String },
+    /// A process that holds databases or handles open
+    #[command(hide = true)]
+    Hold { what: String },
+    /// A process that queues for write transactions
+    #[command(hide = true)]
+    Queue { how: String },
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +76,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.role {
         Some(Role::Client { spec }) => client::run(&spec),
+        Some(Role::Hold { what }) => holder::run(&what),
+        Some(Role::Queue { how }) => holder::queue(&how),
         None => arguments.drive.run(),
     };
     match result {
@@ -88,14 +101,7 @@ impl Drive {
 
     fn measure(&self) -> Result<Results> {
         ensure!(rustix::process::geteuid().is_root(), "this mounts file systems and needs root");
-        let cases = cases::all(self.quick);
-        let chosen: Vec<_> = cases.iter().filter(|case| run::is_chosen(&self.only, case.name)).collect();
-        if chosen.is_empty() {
-            bail!(
-                "no case is named so; there are: {}",
-                cases.iter().map(|case| case.name).collect::<Vec<_>>().join(", ")
-            );
-        }
+        let plan = Plan::new(self.quick, &self.only)?;
         raise_file_limit()?;
         crew::notice_interrupts()?;
         let hoodydb = hoodydb()?;
@@ -104,11 +110,56 @@ impl Drive {
         let peers = Peers::start(hoodydb.clone(), !self.without_postgres)?;
         let mut results =
             Results { machine: Machine::look(&peers, &hoodydb)?, quick: self.quick, ..Results::default() };
-        for case in chosen {
+        for case in &plan.cases {
             results.cases.extend(run::case(&peers, case)?);
+        }
+        drop(peers);
+        // A daemon each: memory that was used once stays with a process.
+        let fresh = || Peers::start(hoodydb.clone(), false);
+        for growth in plan.growth {
+            match growth {
+                Growth::Databases => results.databases = growth::databases(&fresh()?, self.quick)?,
+                Growth::Sizes => results.sizes = growth::sizes(&fresh()?, self.quick)?,
+                Growth::Waiters => results.waiters = waiters::waiters(&fresh()?, self.quick)?,
+                Growth::Handles => results.handles = growth::handles(&fresh()?, self.quick)?,
+            }
         }
         results.took_s = begun.elapsed().as_secs_f64();
         Ok(results)
+    }
+}
+
+/// What a run measures.
+struct Plan {
+    cases: Vec<Case>,
+    growth: Vec<Growth>,
+}
+
+#[derive(Clone, Copy)]
+enum Growth {
+    Databases,
+    Sizes,
+    Waiters,
+    Handles,
+}
+
+impl Plan {
+    fn new(quick: bool, only: &[String]) -> Result<Self> {
+        let growth = [
+            ("growth-databases", Growth::Databases),
+            ("growth-sizes", Growth::Sizes),
+            ("growth-waiters", Growth::Waiters),
+            ("growth-handles", Growth::Handles),
+        ];
+        let cases = cases::all(quick);
+        let mut names: Vec<&str> = cases.iter().map(|case| case.name).chain(growth.map(|(name, _)| name)).collect();
+        names.dedup();
+        let is_chosen = |name: &str| only.is_empty() || only.iter().any(|word| name.contains(word.as_str()));
+        let cases: Vec<Case> = cases.iter().filter(|case| is_chosen(case.name)).cloned().collect();
+        let growth: Vec<Growth> =
+            growth.into_iter().filter(|(name, _)| is_chosen(name)).map(|(_, growth)| growth).collect();
+        ensure!(cases.len() + growth.len() > 0, "no case is named so; there are: {}", names.join(", "));
+        Ok(Self { cases, growth })
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::cases::{Case, Work};
 use crate::client::{self, Report, Spec, Tally};
-use crate::crew::{self, Crew};
+use crate::crew::Crew;
 use crate::peers::{Peer, Peers};
 use crate::results::{CaseResult, Class, Sample};
 
@@ -64,10 +64,16 @@ fn sample(peers: &Peers, peer: Peer, case: &Case, processes: u32) -> Result<Samp
             number: number as u64,
         })
         .collect();
-    let mut crew = Crew::ready("client", &specs)?;
-    if case.cold {
-        peers.evict(peer, case.name)?;
-    }
+    measure(peers, peer, &specs, || if case.cold { peers.evict(peer, case.name) } else { Ok(()) })
+}
+
+/// Runs clients of one peer; `prepare` is done when all are connected.
+///
+/// # Errors
+/// If one fails for a reason that is not contention, or at Ctrl-C.
+pub fn measure(peers: &Peers, peer: Peer, specs: &[Spec], prepare: impl FnOnce() -> Result<()>) -> Result<Sample> {
+    let mut crew = Crew::ready("client", specs)?;
+    prepare()?;
     let server_before = peers.server_cpu_s(peer)?;
     crew.go()?;
     let reports = crew.reports()?;
@@ -135,17 +141,4 @@ fn tell(case: &Case, processes: u32, round: u32, peer: Peer, sample: &Sample) {
         class("reads", &sample.reads),
         class("writes", &sample.writes)
     );
-}
-
-/// Whether `--only` names something; no words name everything.
-pub fn is_chosen(only: &[String], name: &str) -> bool {
-    only.is_empty() || only.iter().any(|word| name.contains(word.as_str()))
-}
-
-/// Gives up if Ctrl-C was pressed between two steps.
-///
-/// # Errors
-/// If it was.
-pub fn check_interrupt() -> Result<()> {
-    crew::check_interrupt()
 }

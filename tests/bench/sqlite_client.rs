@@ -38,11 +38,7 @@ impl SqliteClient {
         Ok(connection)
     }
 
-    /// The kept connection.
-    ///
-    /// # Errors
-    /// If it cannot be made.
-    pub fn connection(&mut self) -> Result<&Connection> {
+    fn connection(&mut self) -> Result<&Connection> {
         let connection = match self.kept.take() {
             Some(connection) => connection,
             None => self.connect()?,
@@ -51,10 +47,13 @@ impl SqliteClient {
     }
 
     /// Does `work` inside BEGIN IMMEDIATE and COMMIT.
-    fn transaction(&mut self, work: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
+    ///
+    /// # Errors
+    /// If a statement fails; the transaction is rolled back.
+    pub fn transaction<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let connection = self.connection()?;
         execute(connection, "BEGIN IMMEDIATE")?;
-        let done = work(connection).and_then(|()| execute(connection, "COMMIT"));
+        let done = work(connection).and_then(|given| execute(connection, "COMMIT").map(|()| given));
         if done.is_err() && !connection.is_autocommit() {
             execute(connection, "ROLLBACK")?;
         }
@@ -142,7 +141,11 @@ fn select(connection: &Connection, key: i64) -> Result<()> {
     Ok(())
 }
 
-fn insert(connection: &Connection) -> Result<()> {
+/// Writes one row.
+///
+/// # Errors
+/// If SQLite refuses.
+pub fn insert(connection: &Connection) -> Result<()> {
     connection.prepare_cached(INSERT)?.execute([BODY])?;
     Ok(())
 }
