@@ -172,7 +172,7 @@ fn contended(quick: bool) -> Vec<Case> {
         readers: 0,
         think_ms: 0,
         end: End::Seconds(if quick { 0.4 } else { 1.5 }),
-        rounds: if quick { 1 } else { 3 },
+        rounds: if quick { 2 } else { 3 },
         cold: false,
         peers: CONTENDED,
     };
@@ -183,28 +183,36 @@ fn contended(quick: bool) -> Vec<Case> {
         processes: vec![8],
         think_ms: 10,
         end: End::Seconds(if quick { 0.6 } else { 2.0 }),
-        rounds: if quick { 1 } else { 5 },
+        rounds: if quick { 2 } else { 5 },
         ..case(name, "BEGIN IMMEDIATE, one INSERT, COMMIT, then a pause of 10 ms", journal, Work::WriteTransaction)
     };
     let both = |name, journal| Case {
         processes: vec![2],
         readers: 4,
-        rounds: if quick { 1 } else { 5 },
+        rounds: if quick { 2 } else { 5 },
         ..case(name, "4 processes SELECT, 2 BEGIN IMMEDIATE, INSERT, COMMIT", journal, Work::WriteTransaction)
     };
-    let writers = "BEGIN IMMEDIATE, one INSERT, COMMIT, without a pause";
+    let writers = |name, journal| Case {
+        rounds: if quick { 2 } else { 5 },
+        ..case(name, "BEGIN IMMEDIATE, one INSERT, COMMIT, without a pause", journal, Work::WriteTransaction)
+    };
     vec![
         Case { peers: ALONE, ..many(select) },
         many(mixed),
-        case("writers-wal-normal", writers, WalNormal, Work::WriteTransaction),
-        case("writers-wal-full", writers, WalFull, Work::WriteTransaction),
-        case("writers-delete-full", writers, DeleteFull, Work::WriteTransaction),
+        writers("writers-wal-normal", WalNormal),
+        writers("writers-wal-full", WalFull),
+        writers("writers-delete-full", DeleteFull),
         think("think-wal-normal", WalNormal),
         think("think-wal-full", WalFull),
         think("think-delete-full", DeleteFull),
         both("readers-writers-wal", WalNormal),
         both("readers-writers-delete", DeleteFull),
     ]
+}
+
+/// What a case is, for readers.
+pub fn about(name: &str) -> &'static str {
+    all(false).iter().find(|case| case.name == name).map_or("", |case| case.about)
 }
 
 #[cfg(test)]

@@ -12,15 +12,20 @@ mod growth;
 mod holder;
 mod machine;
 mod peers;
+mod plots;
 mod postgres_client;
+mod report;
 mod results;
 mod run;
 mod sparse;
 mod sqlite_client;
 mod statistics;
+mod targets;
+mod text;
+mod view;
 mod waiters;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -67,6 +72,12 @@ struct Drive {
     /// Only cases whose name contains one of these
     #[arg(long, value_name = "CASE", num_args = 1..)]
     only: Vec<String>,
+    /// Write BENCHMARKS.md and its plots into this directory
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Measure nothing, and take the results of an earlier run
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "json", "only"])]
+    report_only: Option<PathBuf>,
     /// Leave PostgreSQL out
     #[arg(long)]
     without_postgres: bool,
@@ -91,11 +102,18 @@ fn main() -> ExitCode {
 
 impl Drive {
     fn run(self) -> Result<()> {
-        let results = self.measure()?;
+        let results = match &self.report_only {
+            Some(path) => read(path)?,
+            None => self.measure()?,
+        };
         if let Some(path) = &self.json {
             let json = serde_json::to_string_pretty(&results)?;
             std::fs::write(path, json + "\n").with_context(|| path.display().to_string())?;
         }
+        if let Some(docs) = &self.report {
+            report::write(&results, docs)?;
+        }
+        println!("{}", report::targets_table(&results));
         Ok(())
     }
 
@@ -106,6 +124,9 @@ impl Drive {
         crew::notice_interrupts()?;
         let hoodydb = hoodydb()?;
         machine::version_of(&hoodydb)?;
+        if self.without_postgres {
+            eprintln!("PostgreSQL IS LEFT OUT of this run (--without-postgres)");
+        }
         let begun = Instant::now();
         let peers = Peers::start(hoodydb.clone(), !self.without_postgres)?;
         let mut results =
@@ -161,6 +182,11 @@ impl Plan {
         ensure!(cases.len() + growth.len() > 0, "no case is named so; there are: {}", names.join(", "));
         Ok(Self { cases, growth })
     }
+}
+
+fn read(path: &Path) -> Result<Results> {
+    let json = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&json).with_context(|| format!("{} is not what this version of --json writes", path.display()))
 }
 
 /// The program under test: `HOODYDB_BIN`, or the one beside this program.
