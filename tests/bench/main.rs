@@ -119,6 +119,8 @@ impl Drive {
 
     fn measure(&self) -> Result<Results> {
         ensure!(rustix::process::geteuid().is_root(), "this mounts file systems and needs root");
+        let place = std::env::var_os("HOODYDB_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        ensure!(place.is_dir(), "{} is no directory (HOODYDB_TEST_DIR)", place.display());
         let plan = Plan::new(self.quick, &self.only)?;
         raise_file_limit()?;
         crew::notice_interrupts()?;

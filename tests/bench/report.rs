@@ -86,7 +86,7 @@ pub fn targets_table(results: &Results) -> String {
         vec![target.case, target.wanted, target.measured.unwrap_or_else(|| "-".to_owned()), verdict.to_owned()]
     };
     let rows: Vec<Vec<String>> = targets::all(results).into_iter().map(row).collect();
-    text::table(&["case", "target", "measured", "reached"], &rows)
+    text::table(2, &["case", "target", "measured", "reached"], &rows)
 }
 
 fn head(results: &Results) -> String {
@@ -109,7 +109,7 @@ fn head(results: &Results) -> String {
         {}{}",
         (results.took_s / 60.0).ceil(),
         if results.quick { rough } else { "" },
-        text::table(&["machine", ""], &rows).replace("|---|---:|", "|---|---|")
+        text::table(2, &["machine", ""], &rows)
     )
 }
 
@@ -126,7 +126,7 @@ fn targets_section(results: &Results) -> String {
 fn method(results: &Results) -> String {
     let rows: Vec<Vec<String>> =
         measured(results).into_iter().map(|case| vec![case.to_owned(), cases::about(case).to_owned()]).collect();
-    let rows = text::table(&["case", "one operation"], &rows).replace("|---|---:|", "|---|---|");
+    let rows = text::table(2, &["case", "one operation"], &rows);
     format!(
         "## Method\n\n\
         - Peers: the mount; the same SQLite on the {disk} below it, with a busy timeout of 5 s and with none; PostgreSQL with\n  \
@@ -178,7 +178,7 @@ fn alone(results: &Results) -> String {
     format!(
         "## One process\n\nLatency, p50 / p99. Ratios are of the medians: below 1x the mount is faster.\n\n\
         ![Latency by case](benchmarks/latency.svg)\n\n{}",
-        text::table(&["case", "mount", disk, "PostgreSQL", &by_disk, "mount by PostgreSQL"], &rows)
+        text::table(1, &["case", "mount", disk, "PostgreSQL", &by_disk, "mount by PostgreSQL"], &rows)
     )
 }
 
@@ -189,7 +189,7 @@ fn together(results: &Results) -> String {
         return String::new();
     }
     format!(
-        "## Several processes\n\nBusy timeout in seconds after the name; ratios are to {} with 5 s.\n\n\
+        "## Several processes\n\nAfter the name the busy timeout; ratios are to {} with 5 s.\n\n\
         ![Throughput against processes](benchmarks/throughput.svg)\n\n{tables}",
         disk(results)
     )
@@ -207,7 +207,7 @@ fn case_section(results: &Results, case: &str) -> Option<String> {
     let by_disk = format!("by {}", disk(results));
     let head = ["who", "processes", "per second", &by_disk, "p50", "p99", "longest", "errors", "fairness", "CPU each"];
     (!rows.is_empty())
-        .then(|| format!("### {case}\n\n{}.\n\n{}\n", sentence(cases::about(case)), text::table(&head, &rows)))
+        .then(|| format!("### {case}\n\n{}.\n\n{}\n", sentence(cases::about(case)), text::table(1, &head, &rows)))
 }
 
 /// One row for each class of operations that the case has.
@@ -294,7 +294,7 @@ fn growth_table(results: &Results, points: &[GrowthPoint], what: &str, name: fn(
         vec![name(point.at), name_of(point.peer, results), p50(&point.select), p50(&point.insert), memory]
     };
     let rows: Vec<Vec<String>> = points.iter().map(row).collect();
-    (!rows.is_empty()).then(|| text::table(&[what, "who", "SELECT p50", "INSERT p50", "daemon RSS"], &rows))
+    (!rows.is_empty()).then(|| text::table(2, &[what, "who", "SELECT p50", "INSERT p50", "daemon RSS"], &rows))
 }
 
 fn waiters_table(results: &Results) -> Option<String> {
@@ -317,7 +317,7 @@ fn waiters_table(results: &Results) -> Option<String> {
             "### Processes in line\n\nEach begins with BEGIN IMMEDIATE (WAL NORMAL, no busy timeout), writes a row, sleeps 2 ms, commits, \
             and stays away\nfor 3 ms. A hand-over is the time from the holder's call of COMMIT to the return of the next \
             one's BEGIN IMMEDIATE.\n\n{}",
-            text::table(&head, &rows)
+            text::table(1, &head, &rows)
         )
     })
 }
@@ -331,7 +331,7 @@ fn handles_table(results: &Results) -> Option<String> {
         vec![text::grouped(point.handles), text::kib(point.memory.rss_kib() as f64), each]
     };
     let rows: Vec<Vec<String>> = results.handles.iter().map(row).collect();
-    Some(format!("### Handles open\n\nOf one file.\n\n{}", text::table(&["handles", "daemon RSS", "each"], &rows)))
+    Some(format!("### Handles open\n\nOf one file.\n\n{}", text::table(1, &["handles", "daemon RSS", "each"], &rows)))
 }
 
 /// Cases of the run, each once, in its order.
@@ -348,10 +348,10 @@ fn measured_alone(results: &Results) -> Vec<&'static str> {
 fn name_of(peer: Peer, results: &Results) -> String {
     let disk = disk(results);
     match peer {
-        Mount => "mount, 5".to_owned(),
-        MountAtOnce => "mount, 0".to_owned(),
-        Disk => format!("{disk}, 5"),
-        DiskAtOnce => format!("{disk}, 0"),
+        Mount => "mount, 5 s".to_owned(),
+        MountAtOnce => "mount, 0 s".to_owned(),
+        Disk => format!("{disk}, 5 s"),
+        DiskAtOnce => format!("{disk}, 0 s"),
         Postgres => "PostgreSQL".to_owned(),
     }
 }

@@ -19,12 +19,12 @@ pub fn times(ratio: f64) -> String {
 
 /// Kibibytes.
 pub fn kib(kib: f64) -> String {
-    format!("{} KiB", figures(kib))
+    format!("{} KiB", count(kib))
 }
 
 /// A rate or a count.
 pub fn count(count: f64) -> String {
-    if count < 1_000.0 { figures(count) } else { grouped(count.round() as u64) }
+    if count.abs() < 1_000.0 { figures(count) } else { grouped(count.round() as u64) }
 }
 
 /// With commas between the thousands.
@@ -63,11 +63,10 @@ fn trimmed(number: String) -> String {
     number.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A table in Markdown.
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+/// A table in Markdown; the first `words` columns are words, the others figures.
+pub fn table(words: usize, head: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
-    // Names to the left, figures to the right.
-    let rule: Vec<&str> = (0..head.len()).map(|column| if column == 0 { "---" } else { "---:" }).collect();
+    let rule: Vec<&str> = (0..head.len()).map(|column| if column < words { "---" } else { "---:" }).collect();
     let body = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
     [line(head.to_vec()), format!("|{}|\n", rule.join("|"))].into_iter().chain(body).collect()
 }
