@@ -61,7 +61,10 @@ impl Peers {
     /// If one does not come up.
     pub fn start(hoodydb: PathBuf, with_postgres: bool) -> Result<Self> {
         let cluster = if with_postgres { Some(Cluster::start()?) } else { None };
-        let mount = Mount::attempt(hoodydb, &[], &[]).map_err(|why| anyhow!("the mount does not come up: {why}"))?;
+        // As below /hoody, where the mount is by default.
+        let options = ["--access", "shared"];
+        let mount =
+            Mount::attempt(hoodydb, &[], &options).map_err(|why| anyhow!("the mount does not come up: {why}"))?;
         let disk = Place::new();
         let status = mount.status_now().context("the daemon does not answer")?;
         let pid = |role: &str| {
