@@ -48,7 +48,7 @@ pub fn databases(peers: &Peers, quick: bool) -> Result<Vec<GrowthPoint>> {
         }
         holders.dismiss()
     };
-    grow(peers, "databases", counts, if quick { 1 } else { 3 }, point)
+    grow(peers, "databases", counts, if quick { 1 } else { 5 }, point)
 }
 
 /// Latency with files of many sizes.
@@ -66,7 +66,7 @@ pub fn sizes(peers: &Peers, quick: bool) -> Result<Vec<GrowthPoint>> {
     let point = |peers: &Peers, peer: Peer, at: u64, point: &mut GrowthPoint| {
         measure(peers, peer, &sparse_name(at), quick, point)
     };
-    grow(peers, "sizes", sizes, if quick { 1 } else { 3 }, point)
+    grow(peers, "sizes", sizes, if quick { 1 } else { 5 }, point)
 }
 
 /// The daemon's memory with many handles of one file open.
