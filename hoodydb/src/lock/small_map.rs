@@ -6,9 +6,6 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 /// Most entries of the list: searching it takes no longer than a B-tree's nodes.
 const FEW: usize = 16;
 
@@ -169,23 +166,6 @@ impl<K: Ord + Copy, V> FromIterator<(K, V)> for SmallMap<K, V> {
     }
 }
 
-impl<K: Ord + Copy + Serialize, V: Serialize> Serialize for SmallMap<K, V> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // The binary formats need the length first.
-        let mut map = serializer.serialize_map(Some(self.len()))?;
-        for (key, value) in self.iter() {
-            map.serialize_entry(key, value)?;
-        }
-        map.end()
-    }
-}
-
-impl<'de, K: Ord + Copy + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for SmallMap<K, V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(BTreeMap::<K, V>::deserialize(deserializer)?.into_iter().collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -221,10 +201,6 @@ mod tests {
                 prop_assert!(small.iter().eq(model.iter()));
                 prop_assert_eq!((small.len(), small.is_empty()), (model.len(), model.is_empty()));
             }
-            let saved = postcard::to_stdvec(&small).expect("it can be saved");
-            prop_assert_eq!(&saved, &postcard::to_stdvec(&model).expect("it can be saved"));
-            let again: SmallMap<u64, u64> = postcard::from_bytes(&saved).expect("it can be read");
-            prop_assert!(again.iter().eq(model.iter()));
         }
     }
 }

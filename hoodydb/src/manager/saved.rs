@@ -36,6 +36,8 @@ use super::deadlock::WaitGraph;
 use super::view::Counters;
 use super::{Admission, Config, Event, LockManager, Policy, Slot, Timestamp};
 
+mod small_map;
+
 /// The meaning of the bytes. It changes with whatever is saved or encoded, and with whatever changes a decision: events are
 /// only replayed by the rules that they were first handled by.
 pub const SAVED_VERSION: u32 = 3;
