@@ -68,6 +68,7 @@ const RULES: &[Rule] = &[
         never: &[],
     },
     Rule { room: "process", may: &["model"], never: &[] },
+    Rule { room: "host", may: &["process", "model"], never: &[] },
     Rule { room: "telemetry", may: &[], never: &[] },
     Rule { room: "control", may: &["model", "manager", "process"], never: &[] },
     Rule {
@@ -89,7 +90,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         room: "cli",
-        may: &["control", "render", "daemon", "process", "model", "manager", "fuse", "telemetry"],
+        may: &["control", "render", "daemon", "process", "model", "manager", "fuse", "host", "telemetry"],
         never: &["aya", "axum"],
     },
     Rule { room: "main", may: &["cli"], never: &[] },

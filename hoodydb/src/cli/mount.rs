@@ -16,6 +16,7 @@ use super::exit::{self, Failure};
 use super::{duration, policy};
 use crate::control::socket;
 use crate::daemon::{self, Access, DaemonError, Options, Policy};
+use crate::host::parent;
 use crate::model::printable;
 use crate::process::mounts;
 use crate::telemetry;
@@ -129,7 +130,9 @@ fn make_defaults(args: &Args) -> Result<()> {
         if path != Path::new(default) || mounts::mounted_at(path)?.is_some() {
             continue;
         }
-        if !path.try_exists()? {
+        if path == Path::new(DEFAULT_MOUNTPOINT) {
+            parent::prepare(Path::new(parent::PARENT)).map_err(|error| Failure::new(exit::BUSY, error.to_string()))?;
+        } else if !path.try_exists()? {
             std::fs::create_dir_all(path).with_context(|| format!("cannot make {default}"))?;
         }
     }
