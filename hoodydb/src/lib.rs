@@ -24,5 +24,6 @@ pub mod manager;
 pub mod model;
 pub mod process;
 pub mod render;
+pub mod runtime;
 pub mod sqlite;
 pub mod telemetry;

@@ -94,6 +94,8 @@ const RULES: &[Rule] = &[
         never: &["aya", "axum"],
     },
     Rule { room: "main", may: &["cli"], never: &[] },
+    Rule { room: "runtime", may: &["model"], never: &["tokio"] },
+    Rule { room: "bin", may: &["runtime"], never: &[] },
 ];
 
 /// Rooms that must do without a clock, threads and I/O.
