@@ -3,6 +3,7 @@
 //! Called by `main`. Commands talk to the daemon through [`crate::control`] only; [`mount`] alone knows the daemon.
 
 mod completions;
+mod containers;
 mod duration;
 pub mod exit;
 #[cfg(feature = "fault-points")]
@@ -58,6 +59,7 @@ enum Command {
     Status(status::Args),
     Locks(locks::Args),
     Policy(policy::Args),
+    Containers(containers::Args),
     Completions(completions::Args),
     Man(man::Args),
     Markdown(markdown::Args),
@@ -79,6 +81,7 @@ impl Cli {
             Command::Status(args) => status::run(&args),
             Command::Locks(args) => locks::run(&args),
             Command::Policy(args) => policy::run(args),
+            Command::Containers(args) => containers::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Markdown(args) => markdown::run(&args),

@@ -6,18 +6,21 @@
 //! |---|---|
 //! | 1, pure: no clock, no threads, no I/O | [`lock`], [`sqlite`], [`manager`], [`model`], [`render`] |
 //! | 2, one owner of all lock state | [`coordinator`] |
-//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`host`], [`telemetry`] |
+//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`engine`], [`host`], [`inject`], [`runtime`], [`telemetry`] |
 //! | 4, builds the rooms | [`daemon`] |
 //! | 5, what a user types | [`cli`] |
 
 pub mod cli;
+pub mod container;
 pub mod control;
 pub mod coordinator;
 pub mod daemon;
+pub mod engine;
 pub mod fault;
 pub mod fuse;
 pub mod handover;
 pub mod host;
+pub mod inject;
 pub mod keeper;
 pub mod lock;
 pub mod manager;

@@ -6,7 +6,9 @@
 //! Fields are only ever added. Every name ends in its unit (`_ms`, `_us`, `_s`) where it has one. Paths of databases are
 //! relative to their mount point. Names that are not UTF-8 have the bytes that are not written as `\xNN`.
 
+mod container;
 mod counters;
+mod engines;
 mod sample;
 mod text;
 
@@ -14,7 +16,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use container::Container;
 pub use counters::{Counts, RefusalCounts};
+pub use engines::{ContainerStatus, Containers, EngineStatus};
 pub use sample::{BUCKETS, Histogram, Sample, SampleRow};
 pub use text::{printable, text_of};
 

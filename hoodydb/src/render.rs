@@ -3,11 +3,13 @@
 //! Called by [`crate::cli`]; it knows no terminal, only the [`Style`] that it is given, and every name goes through
 //! [`printable`](crate::model::printable).
 
+mod containers;
 mod locks;
 mod status;
 mod table;
 mod units;
 
+pub use containers::containers;
 pub use locks::locks;
 pub use status::status;
 

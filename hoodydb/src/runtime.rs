@@ -8,6 +8,7 @@
 //! ```
 
 mod arguments;
+pub mod json_text;
 mod log;
 mod spec;
 
@@ -89,7 +90,9 @@ fn find_runtime() -> Option<PathBuf> {
 /// Adds the mount to the bundle's specification.
 fn give_mount(bundle: &Path, is_crun: bool) -> Result<(), String> {
     if !has_parent() {
-        return Err(format!("{PARENT} is not mounted on this host: start the service hoodydb, then the container anew"));
+        return Err(format!(
+            "{PARENT} is not mounted on this host: start the service hoodydb, then the container anew"
+        ));
     }
     let path = bundle.join("config.json");
     let failed = |what: &str| {

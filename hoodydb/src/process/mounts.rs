@@ -30,6 +30,8 @@ pub struct Mount {
     pub fs_type: String,
     /// What is mounted; for our mounts the backing directory.
     pub source: PathBuf,
+    /// Whether it receives what is mounted in another namespace.
+    pub is_slave: bool,
 }
 
 /// The mounts that a process sees, in the order in which they were mounted.
@@ -103,10 +105,14 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let device = parse_device(fields.by_ref().nth(2)?)?;
     let root = unescape(fields.next()?);
     let mount_point = unescape(fields.next()?);
-    let mut after_hyphen = fields.skip_while(|field| *field != b"-").skip(1);
+    let is_slave = fields
+        .by_ref()
+        .take_while(|field| *field != b"-")
+        .fold(false, |slave, field| slave || field.starts_with(b"master:"));
+    let mut after_hyphen = fields;
     let fs_type = String::from_utf8_lossy(after_hyphen.next()?).into_owned();
     let source = unescape(after_hyphen.next()?);
-    Some(Mount { device, root, mount_point, fs_type, source })
+    Some(Mount { device, root, mount_point, fs_type, source, is_slave })
 }
 
 fn parse_device(field: &[u8]) -> Option<u64> {
@@ -151,7 +157,9 @@ mod tests {
         assert_eq!(mount.mount_point, Path::new("/mnt"));
         assert_eq!(mount.fs_type, FS_TYPE);
         assert_eq!(mount.source, Path::new("/var/lib/x"));
+        assert!(mount.is_slave);
         let private = parse_line(b"22 27 0:21 / /proc rw - proc proc rw").unwrap();
+        assert!(!private.is_slave);
         assert_eq!((private.fs_type.as_str(), private.source.to_str()), ("proc", Some("proc")));
     }
 

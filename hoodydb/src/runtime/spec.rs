@@ -3,19 +3,16 @@
 //! # Source
 //! OCI runtime specification, config.md: `mounts`, `linux.rootfsPropagation`.
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+
+use super::json_text::{Edit, Fields, apply, end_of, set};
 
 #[derive(Deserialize)]
 struct Mount {
     destination: String,
 }
-
-/// The values of an object, each a part of the text that it was parsed from.
-type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The specification with `parent` bound to the same path inside; none if something is mounted there or below already.
 ///
@@ -34,16 +31,15 @@ pub(super) fn with_mount(text: &str, parent: &str, is_crun: bool) -> Result<Opti
     if taken.iter().any(|mount| is_at_or_below(&mount.destination, parent)) {
         return Ok(None);
     }
-    let mount = format!(
-        r#"{{"destination":"{parent}","type":"bind","source":"{parent}","options":["rbind","rslave"]}}"#
-    );
+    let mount =
+        format!(r#"{{"destination":"{parent}","type":"bind","source":"{parent}","options":["rbind","rslave"]}}"#);
     let mut edits = vec![match mounts {
         Some(mounts) => {
             let comma = if taken.is_empty() { "" } else { "," };
             let end = end_of(text, mounts) - 1;
             (end..end, format!("{comma}{mount}"))
         }
-        None => set(text, text, &fields, "mounts", &format!("[{mount}]")),
+        None => set(text, text, &fields, "mounts", &format!("[{mount}]"), ""),
     }];
     if is_crun {
         edits.extend(slave_root(text, &fields)?);
@@ -57,38 +53,7 @@ fn slave_root(text: &str, fields: &Fields) -> Result<Option<Edit>, String> {
     let inner: Fields = serde_json::from_str(linux.get()).map_err(|error| format!("its linux part: {error}"))?;
     let propagation = inner.get("rootfsPropagation").map_or("", |value| value.get());
     let is_private = ["", "null", r#""""#, r#""private""#, r#""rprivate""#].contains(&propagation);
-    Ok(is_private.then(|| set(text, linux.get(), &inner, "rootfsPropagation", r#""rslave""#)))
-}
-
-type Edit = (std::ops::Range<usize>, String);
-
-/// Sets a field of an object that is a part of the text.
-fn set(text: &str, object: &str, fields: &Fields, name: &str, value: &str) -> Edit {
-    if let Some(old) = fields.get(name) {
-        let end = end_of(text, old);
-        return (end - old.get().len()..end, value.to_owned());
-    }
-    let open = offset_of(text, object) + object.find('{').map_or(0, |brace| brace + 1);
-    let comma = if fields.is_empty() { "" } else { "," };
-    (open..open, format!("\"{name}\":{value}{comma}"))
-}
-
-fn apply(text: &str, mut edits: Vec<Edit>) -> String {
-    edits.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
-    let mut changed = text.to_owned();
-    for (range, new) in edits {
-        changed.replace_range(range, &new);
-    }
-    changed
-}
-
-/// Where a part of a text begins.
-fn offset_of(text: &str, part: &str) -> usize {
-    part.as_ptr() as usize - text.as_ptr() as usize
-}
-
-fn end_of(text: &str, value: &RawValue) -> usize {
-    offset_of(text, value.get()) + value.get().len()
+    Ok(is_private.then(|| set(text, linux.get(), &inner, "rootfsPropagation", r#""rslave""#, "")))
 }
 
 /// Whether a destination is the parent or lies in it; engines clean paths, people who write specifications may not.
