@@ -8,6 +8,7 @@ mod duration;
 pub mod exit;
 #[cfg(feature = "fault-points")]
 mod fault;
+mod install;
 mod locks;
 mod man;
 mod markdown;
@@ -60,6 +61,8 @@ enum Command {
     Locks(locks::Args),
     Policy(policy::Args),
     Containers(containers::Args),
+    Install(install::Args),
+    Uninstall(install::UninstallArgs),
     Completions(completions::Args),
     Man(man::Args),
     Markdown(markdown::Args),
@@ -82,6 +85,8 @@ impl Cli {
             Command::Locks(args) => locks::run(&args),
             Command::Policy(args) => policy::run(args),
             Command::Containers(args) => containers::run(args),
+            Command::Install(args) => install::run(&args),
+            Command::Uninstall(args) => install::uninstall(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Markdown(args) => markdown::run(&args),

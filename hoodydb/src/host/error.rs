@@ -29,6 +29,14 @@ pub enum HostError {
         /// Some of them, escaped.
         names: Vec<String>,
     },
+    /// A command of the host failed.
+    #[error("{command}: {why}")]
+    Command {
+        /// The command line.
+        command: String,
+        /// What it said; escaped.
+        why: String,
+    },
     /// The kernel has no fsopen(2) or move_mount(2).
     #[error("this kernel cannot make the mount at {} (no move_mount, Linux 5.2): mount another place with hoodydb mount MOUNTPOINT", printable(.0))]
     OldKernel(PathBuf),

@@ -39,7 +39,16 @@ fn look_at(pid: u32, own: Option<u64>, containers: &Containers) -> Option<Runnin
     let namespace = mount_namespace(pid).filter(|namespace| Some(*namespace) != own)?;
     let groups = std::fs::read(format!("/proc/{pid}/cgroup")).ok()?;
     let container = containers.of(pid, &groups).filter(|container| container.engine != "systemd")?;
+    // An engine's helpers have mounts of their own too, but nobody made a container of them.
+    if container.engine == "container" && shares_pids(pid) {
+        return None;
+    }
     Some(Running { container, pid, namespace, started_ticks: started_ticks(pid)? })
+}
+
+fn shares_pids(pid: u32) -> bool {
+    let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/pid")).ok();
+    of(&pid.to_string()) == of("self")
 }
 
 /// # Source
