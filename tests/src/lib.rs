@@ -6,13 +6,16 @@
 pub mod clients;
 pub mod crowd;
 pub mod database;
+pub mod host;
 pub mod ledger;
 pub mod mount;
 pub mod place;
+pub mod rootfs;
 pub mod skip;
 
 pub use clients::{Client, clients_directory, gated};
 pub use crowd::{Crowd, Report};
+pub use host::Host;
 pub use ledger::{Inserter, Ledger};
 pub use mount::{Mount, amid, eventually};
 pub use place::Place;

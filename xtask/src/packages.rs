@@ -34,6 +34,10 @@ pub const TESTS: &[&str] = &[
     "attr",
     "runc",
     "busybox-static",
+    "podman",
+    "docker.io",
+    "lxc",
+    "python3-grpcio",
     "util-linux",
 ];
 

@@ -90,10 +90,13 @@ pub(super) fn uninstall(args: &UninstallArgs) -> Result<()> {
     let mut record = Record::load()?;
     for step in plan(&Site::look(true), &documents()?).iter().rev() {
         let Some(line) = step.describe_undo() else { continue };
-        if args.dry_run {
+        if !step.is_undoable(&record)? {
+            continue;
+        }
+        if args.dry_run || step.undo(&mut record)? {
             print(&format!("{line}\n"))?;
-        } else if step.undo(&mut record)? {
-            print(&format!("{line}\n"))?;
+        } else {
+            print(&format!("it was changed since and stays: {line}\n"))?;
         }
     }
     print(if args.dry_run {

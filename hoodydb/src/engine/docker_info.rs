@@ -17,7 +17,7 @@ const ANSWER_MAX_BYTES: u64 = 4 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a daemon may take to read its configuration anew.
-const RELOAD: Duration = Duration::from_secs(15);
+const RELOAD: Duration = Duration::from_secs(5);
 
 /// The socket that a daemon listens on; none if it has no Unix socket.
 pub(super) fn socket(daemon: &Daemon) -> Option<PathBuf> {
@@ -57,7 +57,7 @@ pub(super) fn wait_for(socket: &Path, runtime: &str) -> Result<(), String> {
             Ok(now) if now == runtime => return Ok(()),
             now if begun.elapsed() > RELOAD => {
                 return Err(match now {
-                    Ok(now) => format!("its default runtime stays {}", crate::model::printable(now)),
+                    Ok(now) => format!("its default runtime stays {}; its log says why", crate::model::printable(now)),
                     Err(error) => format!("it does not answer: {error}"),
                 });
             }

@@ -76,9 +76,10 @@ pub fn plan(site: &Site, documents: &Documents) -> Vec<Step> {
     ];
     let is_in_place = PLACES.iter().any(|place| site.program.parent() == Some(Path::new(place)));
     let program = if is_in_place { site.program.clone() } else { Path::new(BIN).join("hoodydb") };
-    if !is_in_place {
-        steps.push(Step::Program { from: site.program.clone(), to: program.clone() });
+    // A program that an installation put there takes itself away again.
+    if !is_in_place || program.starts_with(BIN) {
         let wrapper = site.program.with_file_name("hoodydb-runc");
+        steps.push(Step::Program { from: site.program.clone(), to: program.clone() });
         steps.push(Step::Program { from: wrapper, to: Path::new(BIN).join("hoodydb-runc") });
     }
     if !site.is_packaged {

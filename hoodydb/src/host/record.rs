@@ -51,6 +51,11 @@ impl Record {
         }
     }
 
+    /// Whether a file was written.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.files.contains_key(path)
+    }
+
     /// Notes a file before it is written.
     pub(super) fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
         self.files.insert(path.to_owned(), Print::of(bytes));

@@ -72,6 +72,21 @@ impl Step {
         }
     }
 
+    /// Whether there is something to take back.
+    ///
+    /// # Errors
+    /// If the mount table cannot be read.
+    pub fn is_undoable(&self, record: &Record) -> Result<bool, HostError> {
+        match self {
+            Self::Directory { .. } => Ok(false),
+            Self::File { path, .. } | Self::Program { to: path, .. } => Ok(record.has(path)),
+            Self::Parent => {
+                parent::is_there(Path::new(parent::PARENT)).map_err(HostError::path("cannot look at", parent::PARENT))
+            }
+            Self::Command { uninstall, about, .. } => Ok(!uninstall.is_empty() && about.exists()),
+        }
+    }
+
     /// Whether it is done already; `changed` says whether a step before it was not.
     ///
     /// # Errors
@@ -113,7 +128,7 @@ impl Step {
         }
     }
 
-    /// Takes it back. False if there was nothing to take back, or if it stays for it is not ours any more.
+    /// Takes it back, where [`Self::is_undoable`]. False if a file stays, for it was changed since.
     ///
     /// # Errors
     /// [`HostError`].
@@ -124,13 +139,12 @@ impl Step {
             Self::Parent => {
                 let path = Path::new(parent::PARENT);
                 let failed = HostError::path("cannot unmount", path);
-                let was_there = parent::remove(path).map_err(failed)?;
+                parent::remove(path).map_err(failed)?;
                 // Whatever somebody has put there since stays.
                 let _ = std::fs::remove_dir(path.join(parent::CHILD));
                 let _ = std::fs::remove_dir(path);
-                Ok(was_there)
+                Ok(true)
             }
-            Self::Command { uninstall, about, .. } if uninstall.is_empty() || !about.exists() => Ok(false),
             Self::Command { uninstall, .. } => run(uninstall).map(|()| true),
         }
     }

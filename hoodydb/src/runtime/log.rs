@@ -17,6 +17,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// Tells of a container by its bundle.
 pub(super) fn write(bundle: &Path, why: &str) {
     let directory = std::env::var_os("HOODYDB_RUN_DIR").map_or("/run/hoodydb".into(), std::path::PathBuf::from);
+    let _ = std::fs::create_dir_all(&directory);
     let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(directory.join(NAME)) else { return };
     if file.metadata().is_ok_and(|meta| meta.len() < MAX_BYTES) {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
