@@ -3,6 +3,7 @@
 //! It is a mount namespace over a copy of the real root that keeps every change to itself, and a pid namespace whose processes all
 //! end with it: tests/clients/host.sh. The kernel, the network and the control groups are the real ones.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -139,15 +140,17 @@ impl Host {
         std::fs::read_to_string(self.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Every file below a directory, with its rights, its time and what is in it.
+    /// Every file below some directories.
     ///
     /// # Panics
-    /// If it cannot be listed.
-    pub fn snapshot(&self, directory: &str) -> String {
-        self.script(&format!(
-            "cd {directory}; find . -type d -printf '%p %m %U %G\\n' -o -printf '%p %m %U %G %s %T@ %l\\n' | sort; \
-             find . -type f -print0 | sort -z | xargs -0 sha256sum"
-        ))
+    /// If they cannot be listed.
+    pub fn snapshot(&self, directories: &[&str]) -> Snapshot {
+        let directories = directories.join(" ");
+        let lines = self.script(&format!(
+            "find {directories} -type d -printf '%p %m %U %G\\n' -o -printf '%p %m %U %G %s %T@ %l\\n'; \
+             find {directories} -type f -print0 | xargs -0 sha256sum"
+        ));
+        Snapshot(lines.lines().map(str::to_owned).collect())
     }
 
     /// Starts docker's daemon, and gives it and podman an image of busybox and sqlite3 named `test`.
@@ -183,6 +186,20 @@ impl Host {
     pub fn stop_docker(&self) {
         self.script("kill $(cat /run/docker.pid)");
         eventually("dockerd is gone", || !self.path("/run/docker.pid").exists());
+    }
+}
+
+/// Files with their rights, owners, times and what is in them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Snapshot(BTreeSet<String>);
+
+impl Snapshot {
+    /// What is not the same in another one, a line each.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let only = |sign, one: &Self, other: &Self| {
+            one.0.difference(&other.0).map(|line| format!("{sign} {line}")).collect::<Vec<_>>()
+        };
+        [only('-', self, other), only('+', other, self)].concat()
     }
 }
 

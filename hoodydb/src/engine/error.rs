@@ -15,6 +15,16 @@ pub enum EngineError {
         /// Which.
         engine: Engine,
     },
+    /// It does not even tell its version.
+    #[error("{} does not work: {} --version: {why}", engine.name(), printable(program))]
+    Broken {
+        /// Which.
+        engine: Engine,
+        /// Its program.
+        program: PathBuf,
+        /// What it said; escaped.
+        why: String,
+    },
     /// It lacks what is needed.
     #[error("{} {} is too old: {needed} or newer is needed", engine.name(), printable(version))]
     TooOld {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Engine, EngineError};
+use crate::model::printable;
 
 /// Where programs are besides `PATH`, which for root over sudo or cron may be short.
 const DIRECTORIES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -25,6 +26,11 @@ pub(super) fn version(engine: Engine, name: &str, needed: &'static str) -> Resul
     let program = program(name).ok_or(EngineError::Absent { engine })?;
     let failed = EngineError::file("cannot run", &program);
     let output = Command::new(&program).arg("--version").output().map_err(failed)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let why = printable(said.lines().last().unwrap_or("it gives no reason"));
+        return Err(EngineError::Broken { engine, program, why });
+    }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = version_in(&text).unwrap_or_default();
     if major(&version) < major(needed) {

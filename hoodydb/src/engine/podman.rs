@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use super::edit::{self, Record};
-use super::installed::{major, version};
+use super::installed::{major, program, version};
 use super::{Done, Engine, EngineError, Found, PARENT, State};
 use crate::model::printable;
 
@@ -39,14 +39,17 @@ struct Volumes {
 }
 
 pub(super) fn enable() -> Result<Done, EngineError> {
-    let version = version(Engine::Podman, "podman", NEEDED)?;
+    program("podman").ok_or(EngineError::Absent { engine: Engine::Podman })?;
+    // Before podman is asked anything: with a broken file it says nothing else.
     let (earlier, later) = around_ours()?;
+    let version = version(Engine::Podman, "podman", NEEDED)?;
     let path = Path::new(DROP_INS).join(OURS);
     if has_parent(&earlier) && edit::read(&path)?.is_none() {
         return Ok(Done { changed: false, notes: vec!["the volume is in containers.conf already".to_owned()] });
     }
-    if let Some(last) = later.iter().find(|(_, volumes)| !volumes.append) {
-        return Err(EngineError::LeftAlone { path, reason: replaced_by(&last.0) });
+    if let Some((path, _)) = later.into_iter().find(|(_, volumes)| !volumes.append) {
+        let reason = format!("it is read after {OURS} and replaces the volumes: add \"{VOLUME}\" to it");
+        return Err(EngineError::LeftAlone { path, reason });
     }
     let changed = edit::change(Engine::Podman, &path, &drop_in(&folded(&earlier), major(&version)))?;
     Ok(Done { changed, notes: Vec::new() })
@@ -73,14 +76,13 @@ pub(super) fn status() -> Result<Found, EngineError> {
             (State::Waiting, Some(detail.to_owned()))
         }
         (true, Some(_)) => (State::Enabled, None),
-        (false, Some(_)) => (State::Waiting, all.last().map(|(path, _)| replaced_by(path))),
+        (false, Some(_)) => {
+            let last = all.last().map(|(path, _)| printable(path)).unwrap_or_default();
+            (State::Waiting, Some(format!("{last} is read later and replaces the volumes: add \"{VOLUME}\" to it")))
+        }
         (false, None) => (State::Disabled, None),
     };
     Ok(Found { state, version, detail })
-}
-
-fn replaced_by(path: &Path) -> String {
-    format!("{} is read later and replaces the volumes: add \"{VOLUME}\" there", printable(path))
 }
 
 /// The files that name volumes, before and after ours, each with what it names.

@@ -3,9 +3,10 @@
 //! Called by the steps. A file that was changed since is not ours any more, and stays.
 //!
 //! # Layout
-//! `/var/lib/hoodydb/installed.json`: an object of paths, each with the length and a checksum of what was written.
+//! `/var/lib/hoodydb/installed.json`: `files`, by path, each with the length and a checksum of what was written, and the
+//! `directories` that were made for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ const PATH: &str = "/var/lib/hoodydb/installed.json";
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     files: BTreeMap<PathBuf, Print>,
+    /// Directories that were made for them; those that others use by now stay.
+    directories: BTreeSet<PathBuf>,
 }
 
 /// What tells a file that was changed; it keeps no secret.
@@ -58,6 +61,8 @@ impl Record {
 
     /// Notes a file before it is written.
     pub(super) fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), HostError> {
+        let missing = path.ancestors().skip(1).take_while(|directory| !directory.exists());
+        self.directories.extend(missing.map(Path::to_owned));
         self.files.insert(path.to_owned(), Print::of(bytes));
         self.store()
     }
@@ -68,6 +73,10 @@ impl Record {
         let is_ours = std::fs::read(path).is_ok_and(|bytes| Print::of(&bytes) == print);
         if is_ours {
             std::fs::remove_file(path).map_err(HostError::path("cannot remove", path))?;
+        }
+        // Inner ones come after those that they are in.
+        for directory in self.directories.iter().rev() {
+            let _ = std::fs::remove_dir(directory);
         }
         self.store()?;
         Ok(is_ours)

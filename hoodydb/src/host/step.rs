@@ -158,10 +158,10 @@ fn is_file_with(path: &Path, bytes: &[u8], mode: u32) -> bool {
 /// In one step: a program that runs can be replaced, and a reader never sees half a file.
 fn put(path: &Path, bytes: &[u8], mode: u32, record: &mut Record) -> Result<(), HostError> {
     let failed = |error| HostError::path("cannot write", path)(error);
+    record.add(path, bytes)?;
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(HostError::path("cannot make", directory))?;
     }
-    record.add(path, bytes)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".hoodydb-new");
     let new = path.with_file_name(name);
