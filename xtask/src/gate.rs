@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{imports, shell};
+use crate::{imports, shell, tools};
 
 /// Arguments of `gate`.
 #[derive(Debug, clap::Args)]
@@ -34,23 +34,8 @@ fn check_rooms() -> Result<()> {
     Ok(())
 }
 
-/// Uses the cargo-deny that is installed, or compiles one below `target/` (about three minutes, once).
 fn check_dependencies() -> Result<()> {
-    let mut deny = shell::cargo();
-    if !shell::has("cargo-deny") {
-        let tools = shell::target().join("tools");
-        if !tools.join("bin/cargo-deny").exists() {
-            println!("cargo-deny is not installed: compiling one for this repository (about three minutes, once)");
-            let mut install = shell::cargo();
-            install
-                .args(["install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY, "--root"])
-                .arg(&tools);
-            shell::run(&mut install)?;
-        }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let paths = [tools.join("bin")].into_iter().chain(std::env::split_paths(&path));
-        deny.env("PATH", std::env::join_paths(paths)?);
-    }
+    let mut deny = tools::cargo("cargo-deny", CARGO_DENY)?;
     // cargo-deny reads the manifests of all dependencies, those of other platforms too, which a build here never fetches.
     shell::run(shell::cargo().args(["fetch", "--locked", "--quiet"]))?;
     // Advisories need a database from the network, which a build machine need not reach.

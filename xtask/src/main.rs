@@ -11,9 +11,11 @@ mod demo;
 mod docs;
 mod gate;
 mod imports;
+mod package;
 mod packages;
 mod shell;
 mod test;
+mod tools;
 
 /// Tasks of the hoodydb repository.
 #[derive(Debug, Parser)]
@@ -33,6 +35,8 @@ enum Task {
     Gate(gate::Args),
     /// Measure the mount against the plain disk and PostgreSQL; a full run writes docs/BENCHMARKS.md
     Bench(bench::Args),
+    /// Build the Debian package
+    Package(package::Args),
     /// Write docs/CLI.md anew from the program's own help
     Docs(docs::Args),
 }
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Task::Test(args) => args.run(),
         Task::Gate(args) => args.run(),
         Task::Bench(args) => args.run(),
+        Task::Package(args) => args.run(),
         Task::Docs(args) => args.run(),
     };
     match result {

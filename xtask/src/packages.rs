@@ -1,4 +1,4 @@
-//! Debian packages that a task needs: says what is missing and installs it. Called by `demo`, `test` and `bench`.
+//! Debian packages that a task needs: says what is missing and installs it. Called by `demo`, `test`, `package` and `bench`.
 //!
 //! It only ever adds packages; on a system without apt it names what to install by hand.
 
@@ -10,6 +10,9 @@ use crate::shell;
 
 /// What the demonstration needs.
 pub const DEMO: &[&str] = &["sqlite3", "gcc"];
+
+/// What the Debian package is built with.
+pub const PACKAGE: &[&str] = &["dpkg-dev"];
 
 /// What the benchmark needs.
 pub const BENCH: &[&str] = &["sqlite3", "gcc", "util-linux"];

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{docs, gate, packages, shell};
+use crate::{docs, gate, package, packages, shell};
 
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
@@ -28,21 +28,24 @@ impl Args {
         if !is_root() {
             bail!("the tests mount file systems and need root: sudo -E env PATH=\"$PATH\" cargo xtask test");
         }
+        packages::install(packages::PACKAGE, &[])?;
         packages::install(packages::TESTS, &[("python3", "python3"), ("javac", "default-jdk-headless")])?;
         let node = packages::install_node_sqlite()?;
         gate::Args {}.run()?;
         docs::Args { check: true }.run()?;
         let with_faults = build_with_faults()?;
+        let package = package::build()?;
         let skipped = shell::target().join("skipped-tests");
         let _ = std::fs::remove_file(&skipped);
-        self.run_tests(&node, &with_faults, &skipped)?;
+        self.run_tests(&node, &with_faults, &package, &skipped)?;
         report_skipped(&skipped)
     }
 
-    fn run_tests(&self, node: &Path, with_faults: &Path, skipped: &Path) -> Result<()> {
+    fn run_tests(&self, node: &Path, with_faults: &Path, package: &Path, skipped: &Path) -> Result<()> {
         let prepare = |command: &mut Command| {
             command.env("HOODYDB_BIN", shell::hoodydb()).env("HOODYDB_TEST_NODE", node);
             command.env("HOODYDB_FAULTS_BIN", with_faults).env("HOODYDB_TEST_SKIPPED", skipped);
+            command.env("HOODYDB_DEB", package);
             if self.long {
                 command.env("HOODYDB_TEST_LONG", "1");
             }

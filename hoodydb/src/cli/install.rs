@@ -114,7 +114,7 @@ fn check_root() -> Result<()> {
 }
 
 /// Man pages and completions, from the definition of the commands.
-fn documents() -> Result<Documents> {
+pub(super) fn documents() -> Result<Documents> {
     let completion = |shell: Shell| {
         let mut text = Vec::new();
         clap_complete::generate(shell, &mut super::Cli::command(), "hoodydb", &mut text);

@@ -5,7 +5,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
 
 use crate::model::printable;
 
@@ -29,6 +28,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    clap_mangen::generate_to(super::Cli::command(), &args.dir)
-        .with_context(|| format!("cannot write man pages into {}", printable(&args.dir)))
+    for (name, page) in super::install::documents()?.man_pages {
+        let path = args.dir.join(name);
+        std::fs::write(&path, page).with_context(|| format!("cannot write {}", printable(&path)))?;
+    }
+    Ok(())
 }
