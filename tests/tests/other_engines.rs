@@ -1,5 +1,6 @@
 //! containerd as Kubernetes uses it, and LXC: every new container has the databases.
 
+use hoodydb_tests::host::program;
 use hoodydb_tests::{Host, clients_directory, eventually};
 
 /// Debian's configuration with an image that is there, and the limits of a machine without CAP_SYS_RESOURCE.
@@ -102,4 +103,42 @@ fn lxc_containers_have_the_databases() {
     host.hoodydb(&["containers", "disable", "--engine", "lxc"]);
     let after = host.snapshot(&["/usr/share/lxc/config"]);
     assert_eq!(before.differences(&after), [""; 0]);
+}
+
+/// What docs/kubernetes/daemonset.yaml asks of a node, by podman.
+fn start_as_daemonset(host: &Host) {
+    let program = program();
+    let mut words =
+        vec!["podman", "run", "--detach", "--name=daemonset", "--pid=host", "--cap-add=SYS_ADMIN,SYS_PTRACE"];
+    words.extend(["--device=/dev/fuse", "--security-opt=seccomp=unconfined", "--volume=/hoody:/hoody:rshared"]);
+    words.extend(["--volume=/var/lib/hoodydb:/var/lib/hoodydb", "--volume=/run/hoodydb:/run/hoodydb"]);
+    let own = format!("--volume={program}:/hoodydb:ro");
+    words.extend([own.as_str(), "--volume=/lib:/lib:ro", "--volume=/lib64:/lib64:ro", "--volume=/usr:/usr:ro"]);
+    words.extend(["test", "/hoodydb", "mount", "--foreground"]);
+    host.run(&words);
+    eventually("the daemon serves", || {
+        host.output(&[&program, "status", "--mount", "/hoody/databases"]).status.success()
+    });
+}
+
+#[test]
+fn a_daemon_in_a_container_serves_the_node() {
+    let Some(host) = Host::new() else { return };
+    // As on a node that runs systemd.
+    host.script("mount --make-rshared /; mkdir -p /hoody /run/hoodydb");
+    host.run(&["podman", "import", "--quiet", &host.image(), "test"]);
+    start_as_daemonset(&host);
+    host.script("sqlite3 /hoody/databases/app.db 'CREATE TABLE events(client, body)'");
+    assert!(host.run(&["findmnt", "-no", "FSTYPE,OPTIONS", "/hoody"]).starts_with("tmpfs  ro,"));
+    host.run(&["podman", "run", "--detach", "--name=pod", "--volume=/hoody:/hoody:rslave", "test", "sleep", "100000"]);
+    let insert = "sqlite3 /hoody/databases/app.db 'INSERT INTO events VALUES (1, 1)'";
+    host.run(&["podman", "exec", "pod", "sh", "-euc", insert]);
+    // Its death leaves a dead mount on the node, which the next one takes over.
+    host.run(&["podman", "rm", "--force", "--time=0", "daemonset"]);
+    host.fails(&["ls", "/hoody/databases"]);
+    start_as_daemonset(&host);
+    host.run(&["podman", "exec", "pod", "sh", "-euc", insert]);
+    assert_eq!(host.script("sqlite3 /hoody/databases/app.db 'SELECT count(*) FROM events'"), "2");
+    let mounts = host.script("findmnt -rno TARGET | grep ^/hoody");
+    assert_eq!(mounts, "/hoody\n/hoody/databases", "nothing is mounted twice");
 }
