@@ -82,7 +82,10 @@ mod tests {
             single_file_binds: vec![SingleFileBind::default()],
             ..MountStatus::default()
         };
+        let containers =
+            Containers { engines: vec![EngineStatus::default()], containers: vec![ContainerStatus::default()] };
         let all = serde_json::json!([
+            containers,
             Status { mounts: vec![status] },
             Locks { mounts: vec![locks] },
             PolicyAnswer::default()

@@ -26,7 +26,8 @@ const DEFAULT_DATA: &str = "/var/lib/hoodydb/databases";
 
 /// Mounts, and returns when the mount is live
 ///
-/// Clears away the mount of a dead daemon. A database that a process still has open through a dead mount is refused (EBUSY) until that
+/// The default mount point lies in /hoody, an empty read-only file system that is made where it is missing: containers get it, and follow
+/// the mount over restarts. Clears away the mount of a dead daemon. A database that a process still has open through a dead mount is refused (EBUSY) until that
 /// process closes it; `hoodydb status` names it. On SIGTERM the daemon does what `hoodydb umount` does.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
