@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::manager::Policy;
-use crate::model::{MountLocks, MountStatus, PolicyAnswer, UnmountAnswer};
+use crate::model::{MountLocks, MountStatus, Observation, PolicyAnswer, UnmountAnswer};
 
 /// The wire's version; a daemon answers only its own.
 pub const VERSION: u32 = 1;
@@ -36,6 +36,8 @@ pub struct Request {
 pub enum Command {
     /// Everything about the mount.
     Status,
+    /// One look at the mount, for `top`.
+    Observe,
     /// Holders and waiters, of one database or of all.
     Locks {
         /// A path below the mount point.
@@ -91,6 +93,8 @@ pub struct Response {
 pub enum Answer {
     /// To [`Command::Status`].
     Status(Box<MountStatus>),
+    /// To [`Command::Observe`].
+    Observation(Box<Observation>),
     /// To [`Command::Locks`].
     Locks(MountLocks),
     /// To [`Command::PolicyGet`] and [`Command::PolicySet`].

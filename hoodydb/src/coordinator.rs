@@ -10,23 +10,24 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid, Tid};
-use crate::manager::view::View;
-use crate::manager::{
-    Admission, Config, Decision, Denial, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp,
-};
+use crate::manager::view::{Tally, View};
+use crate::manager::{Admission, Config, Decision, Denial, Event, LockCall, LockManager, Policy, Ticket, Timestamp};
 
 mod activity;
+mod closed;
 mod groups;
 mod reaper;
 mod record;
 mod signals;
 
 pub use crate::sqlite::family::{MAGIC, Member, side_file};
-pub use groups::group_of;
+use closed::Closed;
+use groups::Groups;
+pub use groups::{Seen, group_of};
 pub use reaper::descriptors_of_waits;
 pub use record::{Left, NoRecord, Record, RecordFull};
 
@@ -85,6 +86,8 @@ pub struct Coordinator<R: Reply> {
     sending: RwLock<()>,
     /// The record wants the whole state.
     due: AtomicBool,
+    /// Who is told of new processes.
+    seen: OnceLock<Seen>,
 }
 
 struct State<R> {
@@ -95,8 +98,10 @@ struct State<R> {
     parked: BTreeMap<Ticket, Parked<R>>,
     decisions: Vec<Decision>,
     probes: Vec<(FileId, u64, Tid)>,
-    /// The containers of the processes seen so far.
-    groups: HashMap<Pid, Group>,
+    /// The containers of the processes seen lately.
+    groups: Groups,
+    /// Counts of databases that were open before: those that are opened again go on from there.
+    closed: Arc<Closed>,
     /// When the timer thread wakes by itself.
     armed: Option<Timestamp>,
     /// The reaper sleeps until somebody waits.
@@ -111,9 +116,6 @@ struct Parked<R> {
     wait: bool,
     since: Timestamp,
 }
-
-/// Processes whose container is remembered; then it starts anew.
-const MAX_GROUPS_CACHED: usize = 16_384;
 
 /// Answers on their way out of the mutex.
 type Answers<R> = Vec<(R, Result<(), Denial>)>;
@@ -137,7 +139,8 @@ impl<R: Reply> Coordinator<R> {
             parked: BTreeMap::new(),
             decisions: Vec::new(),
             probes: Vec::new(),
-            groups: HashMap::new(),
+            groups: Groups::default(),
+            closed: Arc::default(),
             armed: None,
             reaper_idle: false,
             ended: false,
@@ -149,6 +152,7 @@ impl<R: Reply> Coordinator<R> {
             sending: RwLock::new(()),
             // The first thing kept is a whole state: a successor need not replay what this process has replayed.
             due: AtomicBool::new(true),
+            seen: OnceLock::new(),
         });
         let weak = Arc::downgrade(&this);
         std::thread::Builder::new().name("lock-timer".into()).spawn(move || Self::run_timer(&weak))?;
@@ -216,19 +220,21 @@ impl<R: Reply> Coordinator<R> {
             drop(state);
             return Self::send(vec![(reply, result)]);
         }
-        let mut group = state.groups.get(&call.pid).copied();
+        let mut since = self.now();
+        let mut group = state.groups.of(call.pid, since);
         if group.is_none() && call.kind.is_some() {
-            // Once per process; the file of /proc is read outside of the mutex.
+            // Once per process and a few seconds; the file of /proc is read outside of the mutex.
             drop(state);
-            let found = group_of(call.pid);
-            state = self.lock();
-            if state.groups.len() >= MAX_GROUPS_CACHED {
-                state.groups.clear();
+            let text = groups::control_groups(call.pid);
+            let found = groups::group_in(&text);
+            if let Some(seen) = self.seen.get() {
+                seen(call.pid, text);
             }
-            state.groups.insert(call.pid, found);
+            state = self.lock();
+            since = self.now();
+            state.groups.remember(call.pid, found, since);
             group = Some(found);
         }
-        let since = self.now();
         state.parked.insert(ticket, Parked { reply, pid: call.pid, tid: call.tid, wait: call.wait, since });
         if state.manager.waits(ticket) {
             // Its place in the queue and its deadline are as they were.
@@ -279,6 +285,7 @@ impl<R: Reply> Coordinator<R> {
             }
         }
         state.decisions = decisions;
+        state.gather_closed();
         self.wake(state);
         answers
     }
@@ -398,7 +405,33 @@ impl<R: Reply> Coordinator<R> {
     /// A consistent picture of all databases and counters.
     pub fn view(&self) -> View {
         let state = self.lock();
-        state.manager.view(self.now())
+        let mut view = state.manager.view(self.now());
+        let closed = Arc::clone(&state.closed);
+        drop(state);
+        for database in &mut view.databases {
+            closed.add_to(database.file, &mut database.counters);
+        }
+        view
+    }
+
+    /// The counts of every database since the start, of those too that nobody has open now.
+    pub fn tallies(&self) -> Vec<Tally> {
+        let state = self.lock();
+        let mut tallies = state.manager.tallies(self.now());
+        let closed = Arc::clone(&state.closed);
+        drop(state);
+        for tally in &mut tallies {
+            closed.add_to(tally.file, &mut tally.counters);
+        }
+        let open: BTreeSet<FileId> = tallies.iter().map(|tally| tally.file).collect();
+        let rest = closed.iter().filter(|(file, _)| !open.contains(file));
+        tallies.extend(rest.map(|(file, counters)| Tally { file, counters: counters.clone(), oldest: None }));
+        tallies
+    }
+
+    /// From now on `seen` is told of every process at its first lock call; only the first caller is heard.
+    pub fn tell_of_processes(&self, seen: Seen) {
+        let _ = self.seen.set(seen);
     }
 
     /// The processes that hold or want a lock of a database: much less than [`Self::view`] copies under the mutex.
@@ -430,6 +463,15 @@ impl<R: Reply> Coordinator<R> {
     /// Refuses everything that still waits with `EAGAIN`: the last act before the daemon ends.
     pub fn refuse_waiters(&self) {
         self.happened(Event::RefuseAll);
+    }
+}
+
+impl<R> State<R> {
+    fn gather_closed(&mut self) {
+        for (file, counters) in self.manager.take_closed() {
+            // Copied only while somebody reads it.
+            Arc::make_mut(&mut self.closed).add(file, &counters);
+        }
     }
 }
 

@@ -8,11 +8,14 @@ mod backing;
 mod binds;
 mod error;
 mod kept;
+mod names;
+mod observe;
 mod policies;
 mod preflight;
 mod report;
 mod shutdown;
 mod stale;
+mod tracer;
 mod upgrade;
 mod worker;
 

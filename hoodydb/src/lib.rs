@@ -6,11 +6,12 @@
 //! |---|---|
 //! | 1, pure: no clock, no threads, no I/O | [`lock`], [`sqlite`], [`manager`], [`model`], [`render`] |
 //! | 2, one owner of all lock state | [`coordinator`] |
-//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`telemetry`] |
+//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`telemetry`] |
 //! | 4, builds the rooms | [`daemon`] |
 //! | 5, what a user types | [`cli`] |
 
 pub mod cli;
+pub mod container;
 pub mod control;
 pub mod coordinator;
 pub mod daemon;

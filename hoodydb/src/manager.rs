@@ -70,6 +70,8 @@ pub struct LockManager {
     records: usize,
     admission: Admission,
     totals: Counters,
+    /// Counts of databases that nobody has open any more, until the caller takes them. Not saved: nothing is decided by them.
+    closed: Vec<(FileId, Counters)>,
 }
 
 impl LockManager {
@@ -87,6 +89,7 @@ impl LockManager {
             records: 0,
             admission: Admission::default(),
             totals: Counters::default(),
+            closed: Vec::new(),
         }
     }
 
@@ -284,7 +287,9 @@ impl LockManager {
         if let Some(index) = index {
             self.files.remove(&index);
         }
-        self.files.remove(&file);
+        if let Some(Slot::Database(database)) = self.files.remove(&file) {
+            self.closed.push((file, database.counters));
+        }
         self.timers.retain(|(_, of)| *of != file);
     }
 
@@ -412,6 +417,20 @@ impl LockManager {
             records: self.records as u64,
             waiters: self.graph.len() as u64,
         }
+    }
+
+    /// The counts of every open database and its oldest transaction: far less than [`Self::view`] copies.
+    pub fn tallies(&self, now: Timestamp) -> Vec<view::Tally> {
+        let databases = self.files.values().filter_map(|slot| match slot {
+            Slot::Database(database) => Some(database.tally(now)),
+            Slot::Plain(_) | Slot::IndexOf(_) => None,
+        });
+        databases.collect()
+    }
+
+    /// The counts of databases that were closed since the last call; a database that is opened again counts from 0.
+    pub fn take_closed(&mut self) -> Vec<(FileId, Counters)> {
+        std::mem::take(&mut self.closed)
     }
 
     /// Every call that has no answer yet, and when it came: what a successor must answer.

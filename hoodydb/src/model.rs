@@ -6,17 +6,27 @@
 //! Fields are only ever added. Every name ends in its unit (`_ms`, `_us`, `_s`) where it has one. Paths of databases are
 //! relative to their mount point. Names that are not UTF-8 have the bytes that are not written as `\xNN`.
 
+mod container;
 mod counters;
+mod events;
+mod observation;
 mod sample;
 mod text;
+mod top;
+mod wait_tree;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use container::Container;
 pub use counters::{Counts, RefusalCounts};
+pub use events::{Happened, events};
+pub use observation::{Counters, DatabaseObservation, Observation};
 pub use sample::{BUCKETS, Histogram, Sample, SampleRow};
 pub use text::{printable, text_of};
+pub use top::{DatabaseTop, MountTop, Pinned, Refusals, Top, top};
+pub use wait_tree::{LINES_MAX, WaitLine, wait_tree};
 
 /// Answer of `hoodydb status --json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -112,6 +122,9 @@ pub struct DatabaseStatus {
     pub holders: u64,
     /// Lock calls that wait now.
     pub waiters: u64,
+    /// Containers and systemd units of who holds or waits now, each once.
+    #[serde(default)]
+    pub containers: Vec<Container>,
     /// Counts of this database.
     #[serde(flatten)]
     pub counts: Counts,
@@ -197,6 +210,25 @@ pub struct Holder {
     pub turn: bool,
     /// `stopped` (SIGSTOP, a debugger) or `frozen` (a paused container); null while it can run.
     pub halted: Option<String>,
+    /// Its container or systemd unit; null for a plain process.
+    #[serde(default)]
+    pub container: Option<Container>,
+}
+
+impl Holder {
+    /// Whether it holds this lock for a transaction or a checkpoint, rather than for as long as it is connected.
+    pub fn is_transaction(&self, journal_mode: &str) -> bool {
+        match self.role.as_str() {
+            "DMS" => false,
+            "SHARED" => journal_mode != "wal",
+            _ => true,
+        }
+    }
+
+    /// Whether others cannot write meanwhile.
+    pub fn is_writer(&self) -> bool {
+        matches!(self.role.as_str(), "WRITE" | "RESERVED" | "PENDING" | "EXCLUSIVE" | "RECOVER")
+    }
 }
 
 /// A lock call that waits.
@@ -217,6 +249,9 @@ pub struct Waiter {
     pub blocked_by: Vec<u32>,
     /// As in [`Holder`].
     pub halted: Option<String>,
+    /// As in [`Holder`].
+    #[serde(default)]
+    pub container: Option<Container>,
 }
 
 /// Answer of `hoodydb policy get --json` and `hoodydb policy set --json`.

@@ -6,10 +6,12 @@
 mod locks;
 mod status;
 mod table;
+mod top;
 mod units;
 
 pub use locks::locks;
 pub use status::status;
+pub use top::top;
 
 use crate::model::{PolicyAnswer, SingleFileBind, UnmountAnswer, printable};
 

@@ -58,6 +58,7 @@ impl Daemon {
         let again = matches!(
             command,
             Command::Status
+                | Command::Observe
                 | Command::Locks { .. }
                 | Command::PolicyGet { .. }
                 | Command::Unmount { .. }

@@ -2,6 +2,7 @@
 //!
 //! Called by [`crate::control::server`] on the blocking pool; it changes nothing but policies and the wish to unmount.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Component, Path};
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,15 +17,19 @@ use crate::lock::{FileId, Pid};
 use crate::manager::Policy;
 use crate::manager::view::{DatabaseView, HolderView, WaiterView};
 use crate::model::{
-    Counts, DatabaseLocks, DatabaseStatus, Holder, MountLocks, MountStatus, OpenFile, PolicyAnswer, ProcessName,
-    Restart, UnmountAnswer, Waiter, printable, text_of,
+    Container, Counts, DatabaseLocks, DatabaseStatus, Holder, MountLocks, MountStatus, OpenFile, PolicyAnswer,
+    ProcessName, Restart, UnmountAnswer, Waiter, printable, text_of,
 };
 use crate::process::{Halted, command_of, halted, open_files};
+
+/// Processes of one database whose containers `status` looks up.
+const CONTAINERS_LOOKED_AT_MAX: usize = 256;
 
 impl Answerer for Live {
     fn answer(&self, command: Command) -> Answer {
         let answer = match command {
             Command::Status => Ok(Answer::Status(Box::new(self.status()))),
+            Command::Observe => Ok(Answer::Observation(Box::new(self.observe()))),
             Command::Locks { db } => self.locks(db.as_deref()).map(Answer::Locks),
             Command::PolicyGet { db } => self.policy(&db).map(Answer::Policy),
             Command::PolicySet { db, mode, force } => self.set_policy(&db, mode, force).map(Answer::Policy),
@@ -54,7 +59,7 @@ impl Answerer for Live {
 }
 
 impl Live {
-    fn keeper_pid(&self) -> u32 {
+    pub(super) fn keeper_pid(&self) -> u32 {
         self.pid_in(Word::KeeperPid)
     }
 
@@ -115,6 +120,7 @@ impl Live {
             policy: policy_name(view.policy).to_owned(),
             holders: view.holders.len() as u64,
             waiters: view.waiters.len() as u64,
+            containers: self.containers_of(view),
             counts: Counts::from(&view.counters),
         }
     }
@@ -139,8 +145,8 @@ impl Live {
             path: self.path_of(view.file),
             journal_mode: self.journal_mode(view).to_owned(),
             policy: policy_name(view.policy).to_owned(),
-            holders: view.holders.iter().map(holder).collect(),
-            waiters: view.waiters.iter().map(waiter).collect(),
+            holders: view.holders.iter().map(|holder| self.holder(holder)).collect(),
+            waiters: view.waiters.iter().map(|waiter| self.waiter(waiter)).collect(),
         }
     }
 
@@ -201,7 +207,7 @@ impl Live {
         Ok(header)
     }
 
-    fn journal_mode(&self, view: &DatabaseView) -> &'static str {
+    pub(super) fn journal_mode(&self, view: &DatabaseView) -> &'static str {
         if view.wal {
             return "wal";
         }
@@ -263,26 +269,42 @@ fn journal_mode_of(header: &[u8]) -> &'static str {
     }
 }
 
-fn holder(view: &HolderView) -> Holder {
-    Holder {
-        role: view.role.to_owned(),
-        process: named(view.pid),
-        tid: view.tid.0,
-        age_ms: view.age_ns / 1_000_000,
-        turn: view.turn,
-        halted: halted_name(view.pid),
+impl Live {
+    /// A holder with its names.
+    pub(super) fn holder(&self, view: &HolderView) -> Holder {
+        let known = self.names.of(view.pid.0);
+        Holder {
+            role: view.role.to_owned(),
+            process: known.process,
+            tid: view.tid.0,
+            age_ms: view.age_ns / 1_000_000,
+            turn: view.turn,
+            halted: halted_name(view.pid),
+            container: known.container,
+        }
     }
-}
 
-fn waiter(view: &WaiterView) -> Waiter {
-    Waiter {
-        role: view.role.to_owned(),
-        process: named(view.pid),
-        tid: view.tid.0,
-        age_ms: view.age_ns / 1_000_000,
-        left_ms: view.left_ns / 1_000_000,
-        blocked_by: view.blocked_by.iter().map(|pid| pid.0).collect(),
-        halted: halted_name(view.pid),
+    /// A waiter with its names.
+    pub(super) fn waiter(&self, view: &WaiterView) -> Waiter {
+        let known = self.names.of(view.pid.0);
+        Waiter {
+            role: view.role.to_owned(),
+            process: known.process,
+            tid: view.tid.0,
+            age_ms: view.age_ns / 1_000_000,
+            left_ms: view.left_ns / 1_000_000,
+            blocked_by: view.blocked_by.iter().map(|pid| pid.0).collect(),
+            halted: halted_name(view.pid),
+            container: known.container,
+        }
+    }
+
+    /// Containers of everybody who holds or waits at a database, each once, and not of all of very many processes.
+    fn containers_of(&self, view: &DatabaseView) -> Vec<Container> {
+        let holders = view.holders.iter().map(|holder| holder.pid.0);
+        let pids: BTreeSet<u32> = holders.chain(view.waiters.iter().map(|waiter| waiter.pid.0)).collect();
+        let found = pids.into_iter().take(CONTAINERS_LOOKED_AT_MAX).filter_map(|pid| self.names.of(pid).container);
+        found.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
@@ -294,7 +316,7 @@ fn halted_name(pid: Pid) -> Option<String> {
     halted(pid.0).map(Halted::name).map(str::to_owned)
 }
 
-const fn policy_name(policy: Policy) -> &'static str {
+pub(super) const fn policy_name(policy: Policy) -> &'static str {
     match policy {
         Policy::Turn => "turn",
         Policy::Serial => "serial",

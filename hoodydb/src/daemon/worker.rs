@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::kept::Kept;
+use super::names::Names;
 use super::{DaemonError, Options, binds, policies, shutdown};
 use crate::control::server::Server;
 use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
@@ -82,6 +83,7 @@ pub(super) struct Live {
     pub(super) fuse: FuseMount,
     pub(super) policies: Arc<policies::Policies>,
     pub(super) binds: binds::SingleFileBinds,
+    pub(super) names: Arc<Names>,
     pub(super) unmount: mpsc::UnboundedSender<Unmount>,
     /// Whether transactions run for longer than an unmount waits quietly.
     pub(super) overdue: AtomicBool,
@@ -215,7 +217,9 @@ fn build(
     let (unmount, requests) = mpsc::unbounded_channel();
     let binds = binds::SingleFileBinds::default();
     let overdue = AtomicBool::new(false);
-    let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, unmount, overdue };
+    let names = Names::start().map_err(DaemonError::Runtime)?;
+    coordinator.tell_of_processes(Names::seen(&names));
+    let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, names, unmount, overdue };
     if live.phase() != Phase::Serving {
         live.fuse.leave();
     }

@@ -37,7 +37,7 @@ use super::{Admission, Config, Event, LockManager, Policy, Slot, Timestamp};
 
 /// The meaning of the bytes. It changes with whatever is saved or encoded, and with whatever changes a decision: events are
 /// only replayed by the rules that they were first handled by.
-pub const SAVED_VERSION: u32 = 2;
+pub const SAVED_VERSION: u32 = 3;
 
 /// No encoded event is longer.
 ///
@@ -113,6 +113,7 @@ impl LockManager {
             records: _,
             admission,
             totals,
+            closed: _,
         } = self;
         let state = (config, files, index_links, policies, open_handles, read_only, graph, admission, totals);
         bytes.extend_from_slice(&SAVED_VERSION.to_le_bytes());
@@ -154,6 +155,7 @@ impl LockManager {
             records,
             admission,
             totals,
+            closed: Vec::new(),
         };
         manager.check()?;
         Ok(manager)

@@ -42,6 +42,19 @@ pub struct Counters {
     pub wait_us_log2: [u64; 32],
     /// Longest wait.
     pub wait_max_ns: u64,
+    /// Sum of all waits.
+    pub wait_ns_total: u64,
+}
+
+/// The counts of one database and its oldest transaction: what is cheap enough to be looked at every second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// The database file.
+    pub file: FileId,
+    /// Counts of this database.
+    pub counters: Counters,
+    /// The lock that has been held for longest by a transaction that runs now.
+    pub oldest: Option<HolderView>,
 }
 
 /// One database: the main file and, in WAL mode, its index.
@@ -105,6 +118,35 @@ impl Counters {
         let slot = (waited_ns / 1_000).max(1).ilog2() as usize;
         self.wait_us_log2[slot.min(self.wait_us_log2.len() - 1)] += 1;
         self.wait_max_ns = self.wait_max_ns.max(waited_ns);
+        self.wait_ns_total = self.wait_ns_total.saturating_add(waited_ns);
+    }
+
+    /// Adds the counts of another stretch of time.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            granted,
+            waited,
+            refused_conflict,
+            refused_deadline,
+            refused_deadlock,
+            refused_upgrade,
+            refused_limit,
+            interrupted,
+            wait_us_log2,
+            wait_max_ns,
+            wait_ns_total,
+        } = other;
+        self.granted += granted;
+        self.waited += waited;
+        self.refused_conflict += refused_conflict;
+        self.refused_deadline += refused_deadline;
+        self.refused_deadlock += refused_deadlock;
+        self.refused_upgrade += refused_upgrade;
+        self.refused_limit += refused_limit;
+        self.interrupted += interrupted;
+        self.wait_us_log2.iter_mut().zip(wait_us_log2).for_each(|(sum, more)| *sum += more);
+        self.wait_max_ns = self.wait_max_ns.max(*wait_max_ns);
+        self.wait_ns_total = self.wait_ns_total.saturating_add(*wait_ns_total);
     }
 
     pub(super) fn count_denial(&mut self, why: super::Denial) {

@@ -48,6 +48,18 @@ impl RefusalCounts {
     }
 }
 
+impl From<&Counters> for RefusalCounts {
+    fn from(counters: &Counters) -> Self {
+        Self {
+            conflict: counters.refused_conflict,
+            deadline: counters.refused_deadline,
+            deadlock: counters.refused_deadlock,
+            upgrade: counters.refused_upgrade,
+            limit: counters.refused_limit,
+        }
+    }
+}
+
 impl From<&Counters> for Counts {
     fn from(counters: &Counters) -> Self {
         let longest_us = counters.wait_max_ns.div_ceil(1000);
@@ -58,20 +70,14 @@ impl From<&Counters> for Counts {
             wait_p50_us: percentile(50),
             wait_p99_us: percentile(99),
             wait_max_us: longest_us,
-            refusals: RefusalCounts {
-                conflict: counters.refused_conflict,
-                deadline: counters.refused_deadline,
-                deadlock: counters.refused_deadlock,
-                upgrade: counters.refused_upgrade,
-                limit: counters.refused_limit,
-            },
+            refusals: RefusalCounts::from(counters),
             interrupted: counters.interrupted,
         }
     }
 }
 
 /// The upper end of the bucket in which the given percentile lies; 0 where nothing was counted.
-fn percentile_us(buckets: &[u64; 32], percent: u64) -> u64 {
+pub(super) fn percentile_us(buckets: &[u64; 32], percent: u64) -> u64 {
     let total: u64 = buckets.iter().sum();
     if total == 0 {
         return 0;
