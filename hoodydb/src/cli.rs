@@ -7,6 +7,7 @@ mod duration;
 pub mod exit;
 #[cfg(feature = "fault-points")]
 mod fault;
+mod history;
 mod locks;
 mod man;
 mod markdown;
@@ -60,6 +61,7 @@ enum Command {
     Locks(locks::Args),
     #[command(visible_alias = "top-locks")]
     Top(top::Args),
+    History(history::Args),
     Policy(policy::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -82,6 +84,7 @@ impl Cli {
             Command::Status(args) => status::run(&args),
             Command::Locks(args) => locks::run(&args),
             Command::Top(args) => top::run(&args),
+            Command::History(args) => history::run(&args),
             Command::Policy(args) => policy::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::manager::Policy;
+use crate::model::history::MountHistory;
 use crate::model::{MountLocks, MountStatus, Observation, PolicyAnswer, UnmountAnswer};
 
 /// The wire's version; a daemon answers only its own.
@@ -38,6 +39,13 @@ pub enum Command {
     Status,
     /// One look at the mount, for `top`.
     Observe,
+    /// The minutes of the last hours, of one database or of all.
+    History {
+        /// How far back.
+        since_s: u64,
+        /// A path below the mount point; it may be gone by now.
+        db: Option<PathBuf>,
+    },
     /// Holders and waiters, of one database or of all.
     Locks {
         /// A path below the mount point.
@@ -95,6 +103,8 @@ pub enum Answer {
     Status(Box<MountStatus>),
     /// To [`Command::Observe`].
     Observation(Box<Observation>),
+    /// To [`Command::History`].
+    History(Box<MountHistory>),
     /// To [`Command::Locks`].
     Locks(MountLocks),
     /// To [`Command::PolicyGet`] and [`Command::PolicySet`].

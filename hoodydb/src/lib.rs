@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 1, pure: no clock, no threads, no I/O | [`lock`], [`sqlite`], [`manager`], [`model`], [`render`] |
 //! | 2, one owner of all lock state | [`coordinator`] |
-//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`telemetry`] |
+//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`history`], [`metrics`], [`telemetry`] |
 //! | 4, builds the rooms | [`daemon`] |
 //! | 5, what a user types | [`cli`] |
 
@@ -18,9 +18,11 @@ pub mod daemon;
 pub mod fault;
 pub mod fuse;
 pub mod handover;
+pub mod history;
 pub mod keeper;
 pub mod lock;
 pub mod manager;
+pub mod metrics;
 pub mod model;
 pub mod process;
 pub mod render;

@@ -9,24 +9,27 @@
 mod container;
 mod counters;
 mod events;
+pub mod history;
 mod observation;
 mod sample;
 mod text;
 mod top;
 mod wait_tree;
+mod watch;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use container::Container;
-pub use counters::{Counts, RefusalCounts};
+pub use counters::{Counts, RefusalCounts, since as counted_since};
 pub use events::{Happened, events};
 pub use observation::{Counters, DatabaseObservation, Observation};
 pub use sample::{BUCKETS, Histogram, Sample, SampleRow};
 pub use text::{printable, text_of};
 pub use top::{DatabaseTop, MountTop, Pinned, Refusals, Top, top};
 pub use wait_tree::{LINES_MAX, WaitLine, wait_tree};
+pub use watch::Watch;
 
 /// Answer of `hoodydb status --json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,6 +97,12 @@ pub struct MountStatus {
     pub databases: Vec<DatabaseStatus>,
     /// Counts over all databases since the start.
     pub totals: Counts,
+    /// Where the metrics are; null without `--metrics`.
+    #[serde(default)]
+    pub metrics: Option<String>,
+    /// Why `history` does not keep its minutes; null where it does.
+    #[serde(default)]
+    pub history_missing: Option<String>,
     /// Databases that are refused with EBUSY, because a process still has them open through a dead mount.
     pub refused_databases: Vec<RefusedDatabase>,
     /// Databases that a process sees through a bind mount of the single file, without their side files.

@@ -3,13 +3,17 @@
 //! Called by [`crate::cli`]; it knows no terminal, only the [`Style`] that it is given, and every name goes through
 //! [`printable`](crate::model::printable).
 
+mod history;
 mod locks;
+mod screen;
 mod status;
 mod table;
 mod top;
 mod units;
 
+pub use history::history;
 pub use locks::locks;
+pub use screen::{Key, Screen, Sort, Ui};
 pub use status::status;
 pub use top::top;
 

@@ -3,8 +3,10 @@
 //! Called by [`super::Cli`]. It asks the daemons for looks, has [`crate::model`] make rates of two, and [`crate::render`] draw
 //! them.
 
+mod live;
+
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,7 +14,7 @@ use anyhow::Result;
 use super::{duration, print, style, target};
 use crate::control::client::Daemon;
 use crate::control::{Answer, Command};
-use crate::model::{self, MountTop, Observation, Top, text_of};
+use crate::model::{Observation, Watch, text_of};
 use crate::render;
 
 /// Shows who holds, who waits and how long, database by database, live
@@ -66,27 +68,30 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let source = Source::of(args)?;
-    let _ = io::stdout().is_terminal();
-    once(&source, args)
+    if args.once || args.json || !has_screen() {
+        return once(&source, args);
+    }
+    // What is wrong from the start is told as any command tells it.
+    let (first, _) = source.looks()?;
+    live::run(source, args.interval, style().colour, first)
+}
+
+/// Whether there is a terminal that can move its cursor, with somebody at its keys.
+fn has_screen() -> bool {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    io::stdout().is_terminal() && io::stdin().is_terminal() && !is_dumb
 }
 
 /// Two looks, one frame.
 fn once(source: &Source, args: &Args) -> Result<()> {
-    let (before, _) = source.looks()?;
+    let mut watch = Watch::default();
+    watch.take(source.looks()?.0);
     std::thread::sleep(args.interval);
-    let (after, silent) = source.looks()?;
-    let mounts = after.iter().map(|look| between(&before, look)).collect();
-    let mut top = Top { mounts };
-    top.mounts.iter_mut().for_each(|mount| source.keep_wanted(mount));
-    print(&if args.json { render::json(&top)? } else { render::top(&top, style()) })?;
+    let (looks, silent) = source.looks()?;
+    watch.take(looks);
+    let top = watch.top();
+    print(&if args.json { render::json(top)? } else { render::top(top, style()) })?;
     silent.map_or(Ok(()), Err)
-}
-
-/// A mount from its look before to this one.
-fn between(before: &[Observation], look: &Observation) -> MountTop {
-    let previous = before.iter().find(|before| before.mountpoint == look.mountpoint);
-    let elapsed_ns = previous.map_or(0, |previous| look.taken_ns.saturating_sub(previous.taken_ns));
-    model::top(previous, look, Duration::from_nanos(elapsed_ns))
 }
 
 /// Where looks come from.
@@ -106,7 +111,11 @@ impl Source {
     /// One look at each mount; an error beside them is that of a daemon that did not answer.
     fn looks(&self) -> Result<(Vec<Observation>, Option<anyhow::Error>)> {
         match &self.database {
-            Some((daemon, _)) => Ok((vec![look(daemon)?], None)),
+            Some((daemon, path)) => {
+                let mut look = look(daemon)?;
+                look.databases.retain(|database| is_named(&database.path, path));
+                Ok((vec![look], None))
+            }
             None => {
                 let (mut looks, silent) = target::ask_all(self.mount.as_deref(), look)?;
                 looks.sort_by(|one, other| one.mountpoint.cmp(&other.mountpoint));
@@ -114,13 +123,11 @@ impl Source {
             }
         }
     }
+}
 
-    /// Leaves only the database that was named.
-    fn keep_wanted(&self, mount: &mut MountTop) {
-        if let Some((_, path)) = &self.database {
-            mount.databases.retain(|database| Path::new(&database.path) == Path::new(path));
-        }
-    }
+/// Whether a database has a name now, or had it last.
+fn is_named(database: &str, path: &str) -> bool {
+    database.strip_suffix(" (deleted)").unwrap_or(database) == path
 }
 
 fn look(daemon: &Daemon) -> Result<Observation> {

@@ -59,6 +59,7 @@ impl Daemon {
             command,
             Command::Status
                 | Command::Observe
+                | Command::History { .. }
                 | Command::Locks { .. }
                 | Command::PolicyGet { .. }
                 | Command::Unmount { .. }

@@ -75,7 +75,7 @@ impl Live {
     }
 
     /// Size of the -wal file in the backing directory.
-    fn wal_bytes(&self, database: PathBuf) -> Option<u64> {
+    pub(super) fn wal_bytes(&self, database: PathBuf) -> Option<u64> {
         let mut wal = database.into_os_string();
         wal.push("-wal");
         self.kept.backing.size_of(wal.as_ref())

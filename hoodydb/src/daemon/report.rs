@@ -12,6 +12,7 @@ use crate::control::server::Answerer;
 use crate::control::{Answer, Command};
 use crate::coordinator::MAGIC;
 use crate::handover::Word;
+use crate::history::Historian;
 use crate::keeper;
 use crate::lock::{FileId, Pid};
 use crate::manager::Policy;
@@ -30,6 +31,9 @@ impl Answerer for Live {
         let answer = match command {
             Command::Status => Ok(Answer::Status(Box::new(self.status()))),
             Command::Observe => Ok(Answer::Observation(Box::new(self.observe()))),
+            Command::History { since_s, db } => {
+                self.history(since_s, db).map(|history| Answer::History(Box::new(history)))
+            }
             Command::Locks { db } => self.locks(db.as_deref()).map(Answer::Locks),
             Command::PolicyGet { db } => self.policy(&db).map(Answer::Policy),
             Command::PolicySet { db, mode, force } => self.set_policy(&db, mode, force).map(Answer::Policy),
@@ -67,7 +71,7 @@ impl Live {
         u32::try_from(self.kept.memory.word(word).load(Relaxed)).unwrap_or(0)
     }
 
-    fn uptime_s(&self) -> u64 {
+    pub(super) fn uptime_s(&self) -> u64 {
         keeper::now_ns().saturating_sub(self.kept.memory.word(Word::StartedAt).load(Relaxed)) / 1_000_000_000
     }
 
@@ -108,6 +112,8 @@ impl Live {
             waiters: view.waiters,
             databases: view.databases.iter().map(|database| self.database_status(database)).collect(),
             totals: Counts::from(&view.totals),
+            metrics: self.kept.metrics.as_ref().map(|metrics| metrics.address().to_string()),
+            history_missing: self.historian.get().and_then(Historian::missing),
             refused_databases: self.kept.stale.refused(),
             single_file_binds: self.binds.found(),
         }

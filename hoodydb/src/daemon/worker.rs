@@ -2,12 +2,13 @@
 //!
 //! Called by [`super::keep`] in a process of its own, which shares the keeper's descriptors.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::kept::Kept;
 use super::names::Names;
@@ -16,7 +17,9 @@ use crate::control::server::Server;
 use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
 use crate::fuse::{self, FuseMount, LockReply};
 use crate::handover::{Log, Memory, Word};
+use crate::history::Historian;
 use crate::keeper::{self, exit_code, guardian, process, wish};
+use crate::metrics;
 use crate::model::printable;
 
 /// How often the worker shows that it lives.
@@ -84,6 +87,7 @@ pub(super) struct Live {
     pub(super) policies: Arc<policies::Policies>,
     pub(super) binds: binds::SingleFileBinds,
     pub(super) names: Arc<Names>,
+    pub(super) historian: OnceLock<Historian>,
     pub(super) unmount: mpsc::UnboundedSender<Unmount>,
     /// Whether transactions run for longer than an unmount waits quietly.
     pub(super) overdue: AtomicBool,
@@ -176,15 +180,22 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
     let server = Server::new(&kept.listening)?;
     let wishes = shutdown::Wishes::listen(kept).map_err(DaemonError::Runtime)?;
     let serving = runtime.spawn(server.serve(Arc::clone(&live)));
+    let metrics = kept.metrics.as_ref().map(metrics::Server::new).transpose().map_err(DaemonError::Runtime)?;
+    let telling = metrics.map(|metrics| runtime.spawn(metrics.serve(Arc::clone(&live))));
     let memory = &kept.memory;
     // From here on the tables change.
     memory.word(Word::Serving).store(memory.word(Word::Generation).load(SeqCst), SeqCst);
     live.fuse.run().map_err(DaemonError::Runtime)?;
     report_ready(kept);
     live.policies.follow_names(&live.fuse, &live.coordinator);
+    live.keep_minutes().map_err(DaemonError::Runtime)?;
     runtime.block_on(shutdown::serve_until_unmounted(Arc::clone(&live), requests, wishes));
     serving.abort();
+    telling.inspect(JoinHandle::abort);
     live.coordinator.refuse_waiters();
+    if let Some(historian) = live.historian.get() {
+        historian.stop();
+    }
     // Nothing that still sleeps on the disk is worth waiting for: no client can hear its answer any more.
     disk.shutdown_background();
     runtime.shutdown_background();
@@ -219,7 +230,17 @@ fn build(
     let overdue = AtomicBool::new(false);
     let names = Names::start().map_err(DaemonError::Runtime)?;
     coordinator.tell_of_processes(Names::seen(&names));
-    let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, names, unmount, overdue };
+    let live = Live {
+        kept: Arc::clone(kept),
+        coordinator,
+        fuse,
+        policies,
+        binds,
+        names,
+        historian: OnceLock::new(),
+        unmount,
+        overdue,
+    };
     if live.phase() != Phase::Serving {
         live.fuse.leave();
     }

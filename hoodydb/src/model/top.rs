@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::counters::{RefusalCounts, percentile_us};
+use super::counters::{RefusalCounts, percentile_us, since};
 use super::sample::{Histogram, SampleRow};
 use super::{Container, Counters, DatabaseObservation, Holder, Observation, ProcessName, Waiter};
 
@@ -49,6 +49,10 @@ pub struct DatabaseTop {
     pub journal_mode: String,
     /// As in `status`.
     pub policy: String,
+    /// Who stands in the way: the writer, else the oldest transaction; null where none runs.
+    pub holder: Option<Holder>,
+    /// Since when it has held its lock.
+    pub hold_age_ms: Option<u64>,
     /// Who holds what, transactions first; not all of very many.
     pub holders: Vec<Holder>,
     /// How many locks are held.
@@ -57,8 +61,6 @@ pub struct DatabaseTop {
     pub waiters: Vec<Waiter>,
     /// How many lock calls wait.
     pub waiters_total: u64,
-    /// How long the writer, else the oldest transaction, has held its lock.
-    pub hold_age_ms: Option<u64>,
     /// Lock calls that were granted.
     pub acquisitions_per_s: f64,
     /// Lock calls that had to wait.
@@ -151,7 +153,7 @@ pub fn top(previous: Option<&Observation>, current: &Observation, elapsed: Durat
 
 impl DatabaseTop {
     /// What the rows are sorted by at first: contention far above mere use.
-    fn heat(&self) -> f64 {
+    pub fn heat(&self) -> f64 {
         let contention = self.waits_per_s + self.refusals_per_s + self.waiters_total as f64;
         contention * 1e6 + self.acquisitions_per_s
     }
@@ -168,66 +170,46 @@ fn key_of(database: &DatabaseObservation) -> Option<u64> {
 
 fn one_database(was: Option<&DatabaseObservation>, now: &DatabaseObservation, seconds: f64) -> DatabaseTop {
     let nothing = Counters::default();
-    let began_anew = was.is_some_and(|was| now.counters.granted < was.counters.granted);
-    let before = was.filter(|_| !began_anew).map_or(&nothing, |was| &was.counters);
     let counters = &now.counters;
-    let per_second = |now: u64, before: u64| match seconds {
-        0.0 => 0.0,
-        seconds => now.saturating_sub(before) as f64 / seconds,
-    };
-    let causes = RefusalCounts::from(counters);
     // Without a look before, everything so far would pass for what happened just now.
-    let since = if seconds > 0.0 { waits_since(counters, before) } else { [0; 32] };
-    let longest_us = longest_wait_us(&since, counters, before);
-    let percentile = |percent| percentile_us(&since, percent).min(longest_us);
+    let new = if seconds > 0.0 { since(counters, was.map_or(&nothing, |was| &was.counters)) } else { nothing };
+    let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+    let longest_us = new.wait_max_ns.div_ceil(1000);
+    let percentile = |percent| percentile_us(&new.wait_us_log2, percent).min(longest_us);
+    let holder = main_holder(now);
     DatabaseTop {
         path: now.path.clone(),
         inode: key_of(now).unwrap_or(0),
         journal_mode: now.journal_mode.clone(),
         policy: now.policy.clone(),
-        hold_age_ms: hold_age_ms(now),
+        hold_age_ms: holder.map(|holder| holder.age_ms),
+        holder: holder.cloned(),
         holders: now.holders.clone(),
         holders_total: now.holders_total,
         waiters: now.waiters.clone(),
         waiters_total: now.waiters_total,
-        acquisitions_per_s: per_second(counters.granted, before.granted),
-        waits_per_s: per_second(counters.waited, before.waited),
-        refusals_per_s: per_second(causes.total(), RefusalCounts::from(before).total()),
+        acquisitions_per_s: per_second(new.granted),
+        waits_per_s: per_second(new.waited),
+        refusals_per_s: per_second(RefusalCounts::from(&new).total()),
         granted: counters.granted,
         waited: counters.waited,
         wait_p50_us: percentile(50),
         wait_p95_us: percentile(95),
         wait_p99_us: percentile(99),
         wait_max_us: longest_us.max(now.oldest_wait_ms.saturating_mul(1000)),
-        wait_us_log2: since.to_vec(),
+        wait_us_log2: new.wait_us_log2.to_vec(),
         hold_p99_us: None,
-        refusals: Refusals { causes, recovery: None },
+        refusals: Refusals { causes: RefusalCounts::from(counters), recovery: None },
         wal_bytes: now.wal_bytes,
         wal_pinned_by: pinned_by(now),
     }
 }
 
-/// The waits that ended between the looks.
-fn waits_since(now: &Counters, before: &Counters) -> [u64; 32] {
-    let mut since = now.wait_us_log2;
-    since.iter_mut().zip(before.wait_us_log2).for_each(|(now, before)| *now = now.saturating_sub(before));
-    since
-}
-
-/// The longest of them: exact where it is the longest ever, else the upper end of its bucket.
-fn longest_wait_us(since: &[u64; 32], now: &Counters, before: &Counters) -> u64 {
-    let longest_ever = now.wait_max_ns.div_ceil(1000);
-    match since.iter().rposition(|count| *count > 0) {
-        None => 0,
-        Some(_) if now.wait_max_ns > before.wait_max_ns => longest_ever,
-        Some(bucket) => (1_u64 << (bucket + 1)).min(longest_ever),
-    }
-}
-
-fn hold_age_ms(database: &DatabaseObservation) -> Option<u64> {
+/// Who stands in the way: the writer, else the oldest transaction.
+fn main_holder(database: &DatabaseObservation) -> Option<&Holder> {
     let running = || database.holders.iter().filter(|holder| holder.is_transaction(&database.journal_mode));
-    let oldest = |holders: &mut dyn Iterator<Item = &Holder>| holders.map(|holder| holder.age_ms).max();
-    oldest(&mut running().filter(|holder| holder.is_writer())).or_else(|| oldest(&mut running()))
+    let writer = running().filter(|holder| holder.is_writer()).max_by_key(|holder| holder.age_ms);
+    writer.or_else(|| running().max_by_key(|holder| holder.age_ms))
 }
 
 /// # Source

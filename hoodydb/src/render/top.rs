@@ -5,7 +5,7 @@
 use super::table::{draw, name, number};
 use super::units::{bytes, count, micros, millis, per_second};
 use super::{Style, short_command};
-use crate::model::{Container, DatabaseTop, Holder, MountTop, Pinned, ProcessName, Top, printable};
+use crate::model::{Container, DatabaseTop, MountTop, Pinned, ProcessName, RefusalCounts, Top, printable};
 
 /// Every mount's databases, the most contended one first.
 pub fn top(top: &Top, style: Style) -> String {
@@ -71,7 +71,7 @@ pub(super) fn notes(mount: &MountTop) -> Vec<String> {
 }
 
 fn row(database: &DatabaseTop) -> Vec<String> {
-    let holder = main_holder(database);
+    let holder = database.holder.as_ref();
     vec![
         printable(&database.path),
         holder.map(|holder| who(&holder.process, holder.container.as_ref())).unwrap_or_default(),
@@ -91,13 +91,6 @@ fn row(database: &DatabaseTop) -> Vec<String> {
     ]
 }
 
-/// Who stands in the way: the writer, else the oldest transaction.
-pub(super) fn main_holder(database: &DatabaseTop) -> Option<&Holder> {
-    let running = || database.holders.iter().filter(|holder| holder.is_transaction(&database.journal_mode));
-    let writer = running().filter(|holder| holder.is_writer()).max_by_key(|holder| holder.age_ms);
-    writer.or_else(|| running().max_by_key(|holder| holder.age_ms))
-}
-
 /// `[docker:web] python3 app.py`: the container first, it is what people know.
 pub(super) fn who(process: &ProcessName, container: Option<&Container>) -> String {
     let command = short_command(&process.command);
@@ -112,24 +105,23 @@ pub(super) fn wait(us: u64) -> String {
     if us == 0 { "-".to_owned() } else { micros(us) }
 }
 
-/// `3: deadline 2, upgrade 1`; nothing where nothing was refused.
+/// Refusals of a database since the mount was made.
 pub(super) fn refusals(database: &DatabaseTop) -> String {
-    let causes = &database.refusals.causes;
-    let recovery = database.refusals.recovery.unwrap_or(0);
+    causes(&database.refusals.causes, database.refusals.recovery)
+}
+
+/// `deadline 2, upgrade 1`; nothing where nothing was refused.
+pub(super) fn causes(causes: &RefusalCounts, recovery: Option<u64>) -> String {
     let all = [
         ("conflict", causes.conflict),
         ("deadline", causes.deadline),
         ("deadlock", causes.deadlock),
         ("upgrade", causes.upgrade),
-        ("recovery", recovery),
+        ("recovery", recovery.unwrap_or(0)),
         ("limit", causes.limit),
     ];
-    let named: Vec<String> = all
-        .into_iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(cause, number)| format!("{cause} {}", count(number)))
-        .collect();
-    named.join(", ")
+    let named = all.into_iter().filter(|(_, count)| *count > 0);
+    named.map(|(cause, number)| format!("{cause} {}", count(number))).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn pinned(pinned: &Pinned) -> String {
