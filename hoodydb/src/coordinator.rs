@@ -18,14 +18,12 @@ use crate::manager::view::{Tally, View};
 use crate::manager::{Admission, Config, Decision, Denial, Event, LockCall, LockManager, Policy, Ticket, Timestamp};
 
 mod activity;
-mod closed;
 mod groups;
 mod reaper;
 mod record;
 mod signals;
 
 pub use crate::sqlite::family::{MAGIC, Member, side_file};
-use closed::Closed;
 use groups::Groups;
 pub use groups::{Seen, group_of};
 pub use reaper::descriptors_of_waits;
@@ -100,8 +98,6 @@ struct State<R> {
     probes: Vec<(FileId, u64, Tid)>,
     /// The containers of the processes seen lately.
     groups: Groups,
-    /// Counts of databases that were open before: those that are opened again go on from there.
-    closed: Arc<Closed>,
     /// When the timer thread wakes by itself.
     armed: Option<Timestamp>,
     /// The reaper sleeps until somebody waits.
@@ -140,7 +136,6 @@ impl<R: Reply> Coordinator<R> {
             decisions: Vec::new(),
             probes: Vec::new(),
             groups: Groups::default(),
-            closed: Arc::default(),
             armed: None,
             reaper_idle: false,
             ended: false,
@@ -285,7 +280,6 @@ impl<R: Reply> Coordinator<R> {
             }
         }
         state.decisions = decisions;
-        state.gather_closed();
         self.wake(state);
         answers
     }
@@ -405,28 +399,20 @@ impl<R: Reply> Coordinator<R> {
     /// A consistent picture of all databases and counters.
     pub fn view(&self) -> View {
         let state = self.lock();
-        let mut view = state.manager.view(self.now());
-        let closed = Arc::clone(&state.closed);
-        drop(state);
-        for database in &mut view.databases {
-            closed.add_to(database.file, &mut database.counters);
-        }
-        view
+        state.manager.view(self.now())
     }
 
-    /// The counts of every database since the start, of those too that nobody has open now.
+    /// [`Self::view`] with `waiters_max` waiters of each database at most.
+    pub fn view_some(&self, waiters_max: usize) -> View {
+        let state = self.lock();
+        state.manager.view_some(self.now(), waiters_max)
+    }
+
+    /// The counts of every database since the start, of those too that nobody has open now: much less than [`Self::view`] copies
+    /// under the mutex.
     pub fn tallies(&self) -> Vec<Tally> {
         let state = self.lock();
-        let mut tallies = state.manager.tallies(self.now());
-        let closed = Arc::clone(&state.closed);
-        drop(state);
-        for tally in &mut tallies {
-            closed.add_to(tally.file, &mut tally.counters);
-        }
-        let open: BTreeSet<FileId> = tallies.iter().map(|tally| tally.file).collect();
-        let rest = closed.iter().filter(|(file, _)| !open.contains(file));
-        tallies.extend(rest.map(|(file, counters)| Tally { file, counters: counters.clone(), oldest: None }));
-        tallies
+        state.manager.tallies(self.now())
     }
 
     /// From now on `seen` is told of every process at its first lock call; only the first caller is heard.
@@ -463,15 +449,6 @@ impl<R: Reply> Coordinator<R> {
     /// Refuses everything that still waits with `EAGAIN`: the last act before the daemon ends.
     pub fn refuse_waiters(&self) {
         self.happened(Event::RefuseAll);
-    }
-}
-
-impl<R> State<R> {
-    fn gather_closed(&mut self) {
-        for (file, counters) in self.manager.take_closed() {
-            // Copied only while somebody reads it.
-            Arc::make_mut(&mut self.closed).add(file, &counters);
-        }
     }
 }
 

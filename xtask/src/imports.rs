@@ -104,19 +104,20 @@ const RULES: &[Rule] = &[
 /// Rooms that must do without a clock, threads and I/O.
 const PURE: &[&str] = &["lock", "sqlite", "manager", "model", "render"];
 
-/// Crates that only one room may name.
-const SOLE: &[(&str, &str)] = &[
-    ("fuser", "fuse"),
-    ("comfy_table", "render"),
-    ("rusqlite", "history"),
-    ("hyper", "metrics"),
-    ("hyper_util", "metrics"),
-    ("http_body_util", "metrics"),
-    ("postcard", "manager"),
-    ("memmap2", "handover"),
-    ("nix", "keeper"),
-    ("aya", "tracer"),
-    ("axum", "http"),
+/// Crates that only these rooms may name.
+const SOLE: &[(&str, &[&str])] = &[
+    ("fuser", &["fuse"]),
+    ("comfy_table", &["render"]),
+    ("ratatui", &["render", "cli"]),
+    ("rusqlite", &["history"]),
+    ("hyper", &["metrics"]),
+    ("hyper_util", &["metrics"]),
+    ("http_body_util", &["metrics"]),
+    ("postcard", &["manager"]),
+    ("memmap2", &["handover"]),
+    ("nix", &["keeper"]),
+    ("aya", &["tracer"]),
+    ("axum", &["http"]),
 ];
 
 /// An arrow that is not in the table.
@@ -206,9 +207,9 @@ fn why_forbidden(rule: &Rule, path: &[String], rooms: &BTreeSet<String>) -> Opti
         return (!allowed).then(|| format!("{room} may not import {other}"));
     }
     if let Some((_, only)) = SOLE.iter().find(|(name, _)| name == first)
-        && *only != room
+        && !only.contains(&room)
     {
-        return Some(format!("only {only} may name {first}"));
+        return Some(format!("only {} may name {first}", only.join(" and ")));
     }
     let pure: &[&str] = if PURE.contains(&room) { IMPURE } else { &[] };
     let starts = |banned: &&&str| banned.split("::").eq(path.iter().take(banned.split("::").count()));

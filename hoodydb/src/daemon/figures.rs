@@ -5,8 +5,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::worker::Live;
 use crate::handover::Word;
-use crate::lock::FileId;
-use crate::manager::view::DatabaseView;
 use crate::metrics::{DatabaseFigures, Figures, RoleFigures, Source};
 use crate::model::{SampleRow, text_of};
 
@@ -36,12 +34,9 @@ impl Source for Live {
 
 impl Live {
     fn database_figures(&self, roles: &BTreeMap<u64, BTreeMap<String, RoleFigures>>) -> Vec<DatabaseFigures> {
-        let open = self.coordinator.view().databases;
-        let open: BTreeMap<FileId, DatabaseView> = open.into_iter().map(|view| (view.file, view)).collect();
         let figures = self.coordinator.tallies().into_iter().map(|tally| {
-            let view = open.get(&tally.file);
             let path = self.fuse.path_of(tally.file);
-            let files = [Some(tally.file), view.and_then(|view| view.wal_index)];
+            let files = [Some(tally.file), tally.wal_index];
             let mut traced = BTreeMap::new();
             for (role, figures) in files.into_iter().flatten().filter_map(|file| roles.get(&file.ino)).flatten() {
                 traced.insert(role.clone(), figures.clone());
@@ -50,8 +45,8 @@ impl Live {
                 inode: tally.file.ino,
                 path: self.names.path(tally.file, path.as_deref()),
                 counters: tally.counters,
-                holders: view.map_or(0, |view| view.holders.len() as u64),
-                waiters: view.map_or(0, |view| view.waiters.len() as u64),
+                holders: tally.holders,
+                waiters: tally.waiters,
                 wal_bytes: path.and_then(|path| self.wal_bytes(path)).unwrap_or(0),
                 roles: traced,
             }

@@ -3,6 +3,7 @@
 //! Called by the answers to the control socket and by the threads that look by themselves. Nobody is kept waiting by very many
 //! processes: counts are whole, names are only looked up of those that are shown.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::worker::Live;
@@ -22,8 +23,8 @@ impl Live {
             Err(reason) => (None, Some(reason)),
         };
         let taken_ns = keeper::now_ns();
-        let view = self.coordinator.view();
-        let open: Vec<FileId> = view.databases.iter().map(|database| database.file).collect();
+        let view = self.coordinator.view_some(NAMED_MAX);
+        let open: BTreeSet<FileId> = view.databases.iter().map(|database| database.file).collect();
         let mut databases: Vec<_> = view.databases.iter().map(|database| self.observe_database(database)).collect();
         let tallies = self.coordinator.tallies();
         let closed = tallies.iter().filter(|tally| !open.contains(&tally.file));
@@ -56,9 +57,9 @@ impl Live {
             counters: view.counters.clone(),
             holders: holders.iter().take(NAMED_MAX).map(|holder| self.holder(holder)).collect(),
             holders_total: view.holders.len() as u64,
-            waiters: view.waiters.iter().take(NAMED_MAX).map(|waiter| self.waiter(waiter)).collect(),
-            waiters_total: view.waiters.len() as u64,
-            oldest_wait_ms: view.waiters.iter().map(|waiter| waiter.age_ns).max().unwrap_or(0) / 1_000_000,
+            waiters: view.waiters.iter().map(|waiter| self.waiter(waiter)).collect(),
+            waiters_total: view.waiters_total,
+            oldest_wait_ms: view.oldest_wait_ns / 1_000_000,
             wal_bytes: path.and_then(|path| self.wal_bytes(path)),
         }
     }

@@ -84,7 +84,7 @@ impl Live {
 
     fn status(&self) -> MountStatus {
         let stats = self.fuse.stats();
-        let view = self.coordinator.view();
+        let view = self.coordinator.view_some(CONTAINERS_LOOKED_AT_MAX);
         MountStatus {
             mountpoint: text_of(&self.options().mountpoint),
             backing: text_of(&self.options().data),
@@ -125,7 +125,7 @@ impl Live {
             journal_mode: self.journal_mode(view).to_owned(),
             policy: policy_name(view.policy).to_owned(),
             holders: view.holders.len() as u64,
-            waiters: view.waiters.len() as u64,
+            waiters: view.waiters_total,
             containers: self.containers_of(view),
             counts: Counts::from(&view.counters),
         }

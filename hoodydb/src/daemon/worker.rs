@@ -180,15 +180,22 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
     let server = Server::new(&kept.listening)?;
     let wishes = shutdown::Wishes::listen(kept).map_err(DaemonError::Runtime)?;
     let serving = runtime.spawn(server.serve(Arc::clone(&live)));
-    let metrics = kept.metrics.as_ref().map(metrics::Server::new).transpose().map_err(DaemonError::Runtime)?;
-    let telling = metrics.map(|metrics| runtime.spawn(metrics.serve(Arc::clone(&live))));
+    let telling = kept.metrics.as_ref().and_then(|socket| match metrics::Server::new(socket) {
+        Ok(server) => Some(runtime.spawn(server.serve(Arc::clone(&live)))),
+        Err(error) => {
+            tracing::error!(%error, "there are no metrics; the mount is not concerned");
+            None
+        }
+    });
     let memory = &kept.memory;
     // From here on the tables change.
     memory.word(Word::Serving).store(memory.word(Word::Generation).load(SeqCst), SeqCst);
     live.fuse.run().map_err(DaemonError::Runtime)?;
     report_ready(kept);
     live.policies.follow_names(&live.fuse, &live.coordinator);
-    live.keep_minutes().map_err(DaemonError::Runtime)?;
+    if let Err(error) = live.keep_minutes() {
+        tracing::error!(%error, "there is no history; the mount is not concerned");
+    }
     runtime.block_on(shutdown::serve_until_unmounted(Arc::clone(&live), requests, wishes));
     serving.abort();
     telling.inspect(JoinHandle::abort);

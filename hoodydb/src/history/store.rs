@@ -46,19 +46,16 @@ impl StoreError {
     /// Whether the file itself is bad, rather than the disk.
     fn is_broken(&self) -> bool {
         match self {
+            // A table or a column is missing: another program's file.
+            Self::Sqlite(rusqlite::Error::SqlInputError { .. }) => true,
             Self::Sqlite(error) => {
                 let broken = [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt];
-                error.sqlite_error_code().is_some_and(|code| broken.contains(&code)) || is_no_such(error)
+                error.sqlite_error_code().is_some_and(|code| broken.contains(&code))
             }
             Self::Version(_) => true,
             Self::Aside(_) => false,
         }
     }
-}
-
-/// A table or column is missing: another program's file.
-fn is_no_such(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::Unknown)
 }
 
 /// The open file.

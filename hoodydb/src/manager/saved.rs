@@ -31,6 +31,7 @@ use postcard::ser_flavors::Flavor;
 
 use crate::lock::{FileId, Handle};
 
+use super::closed::Closed;
 use super::deadlock::WaitGraph;
 use super::view::Counters;
 use super::{Admission, Config, Event, LockManager, Policy, Slot, Timestamp};
@@ -88,6 +89,7 @@ type Saved = (
     WaitGraph,
     Admission,
     Counters,
+    Closed,
 );
 
 impl LockManager {
@@ -113,9 +115,9 @@ impl LockManager {
             records: _,
             admission,
             totals,
-            closed: _,
+            closed,
         } = self;
-        let state = (config, files, index_links, policies, open_handles, read_only, graph, admission, totals);
+        let state = (config, files, index_links, policies, open_handles, read_only, graph, admission, totals, closed);
         bytes.extend_from_slice(&SAVED_VERSION.to_le_bytes());
         *bytes = postcard::to_extend(&state, std::mem::take(bytes)).expect("a vector takes all bytes");
     }
@@ -136,7 +138,7 @@ impl LockManager {
         if !rest.is_empty() {
             return Err(SavedStateError::TrailingBytes(rest.len()));
         }
-        let (config, files, index_links, policies, open_handles, read_only, graph, admission, totals) = state;
+        let (config, files, index_links, policies, open_handles, read_only, graph, admission, totals, closed) = state;
         let timer = |(file, slot): (&FileId, &Slot)| match slot {
             Slot::Database(database) => database.armed.map(|at| (at, *file)),
             Slot::Plain(_) | Slot::IndexOf(_) => None,
@@ -155,7 +157,7 @@ impl LockManager {
             records,
             admission,
             totals,
-            closed: Vec::new(),
+            closed,
         };
         manager.check()?;
         Ok(manager)

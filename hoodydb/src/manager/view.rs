@@ -51,8 +51,14 @@ pub struct Counters {
 pub struct Tally {
     /// The database file.
     pub file: FileId,
+    /// The `-shm` file while one is known.
+    pub wal_index: Option<FileId>,
     /// Counts of this database.
     pub counters: Counters,
+    /// How many locks are held.
+    pub holders: u64,
+    /// How many requests wait.
+    pub waiters: u64,
     /// The lock that has been held for longest by a transaction that runs now.
     pub oldest: Option<HolderView>,
 }
@@ -70,8 +76,12 @@ pub struct DatabaseView {
     pub policy: super::Policy,
     /// Every lock held now, one element per (domain, role).
     pub holders: Vec<HolderView>,
-    /// Every request that waits now, in the order of the queue.
+    /// The requests that wait now, in the order of the queue, and not more than were asked for.
     pub waiters: Vec<WaiterView>,
+    /// How many wait.
+    pub waiters_total: u64,
+    /// How long the oldest of them has waited.
+    pub oldest_wait_ns: u64,
     /// Counts of this database.
     pub counters: Counters,
 }
@@ -136,17 +146,22 @@ impl Counters {
             wait_max_ns,
             wait_ns_total,
         } = other;
-        self.granted += granted;
-        self.waited += waited;
-        self.refused_conflict += refused_conflict;
-        self.refused_deadline += refused_deadline;
-        self.refused_deadlock += refused_deadlock;
-        self.refused_upgrade += refused_upgrade;
-        self.refused_limit += refused_limit;
-        self.interrupted += interrupted;
-        self.wait_us_log2.iter_mut().zip(wait_us_log2).for_each(|(sum, more)| *sum += more);
+        let sums = [
+            (&mut self.granted, granted),
+            (&mut self.waited, waited),
+            (&mut self.refused_conflict, refused_conflict),
+            (&mut self.refused_deadline, refused_deadline),
+            (&mut self.refused_deadlock, refused_deadlock),
+            (&mut self.refused_upgrade, refused_upgrade),
+            (&mut self.refused_limit, refused_limit),
+            (&mut self.interrupted, interrupted),
+            (&mut self.wait_ns_total, wait_ns_total),
+        ];
+        // Counts may come from a file.
+        sums.into_iter().chain(self.wait_us_log2.iter_mut().zip(wait_us_log2)).for_each(|(sum, more)| {
+            *sum = sum.saturating_add(*more);
+        });
         self.wait_max_ns = self.wait_max_ns.max(*wait_max_ns);
-        self.wait_ns_total = self.wait_ns_total.saturating_add(*wait_ns_total);
     }
 
     pub(super) fn count_denial(&mut self, why: super::Denial) {

@@ -44,7 +44,10 @@ impl Busiest {
     fn name(&mut self, databases: &[DatabaseFigures]) {
         let mut ranked: Vec<&DatabaseFigures> = databases.iter().collect();
         ranked.sort_by_key(|one| std::cmp::Reverse(busyness(one)));
-        let there: BTreeSet<u64> = databases.iter().map(|one| one.inode).collect();
+        // Two of one name would be one series twice, which no scrape survives; who has lost its name has none to show.
+        let mut names = BTreeSet::new();
+        ranked.retain(|one| !one.path.ends_with("(deleted)") && one.path != OTHER && names.insert(one.path.as_str()));
+        let there: BTreeSet<u64> = ranked.iter().map(|one| one.inode).collect();
         self.named.retain(|inode| there.contains(inode));
         for candidate in ranked.iter().take(NAMED_MAX) {
             if self.named.contains(&candidate.inode) {
@@ -117,6 +120,18 @@ mod tests {
         assert_eq!(second[OTHER], first[OTHER] + 50, "49 others and the one that lost its label counted one each");
         let gone = chosen(&mut busiest, vec![database(1, 1_000_000)]);
         assert_eq!(gone[OTHER], second[OTHER]);
+    }
+
+    #[test]
+    fn no_series_is_told_twice() {
+        let mut all = vec![database(1, 5), database(2, 6), database(3, 7), database(4, 8)];
+        for (one, path) in all.iter_mut().zip(["a", "a", "a (deleted)", OTHER]) {
+            one.path = path.to_owned();
+        }
+        let mut told = all.clone();
+        Busiest::default().choose(&mut told);
+        let told: Vec<(&str, u64)> = told.iter().map(|one| (one.path.as_str(), one.counters.granted)).collect();
+        assert_eq!(told, [("a", 6), (OTHER, 5 + 7 + 8)]);
     }
 
     #[test]

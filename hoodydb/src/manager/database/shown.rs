@@ -41,7 +41,7 @@ impl Database {
         holders.chain(self.waiting.iter().map(|waiter| waiter.call.pid))
     }
 
-    pub(in crate::manager) fn view(&self, now: Timestamp, config: &Config) -> DatabaseView {
+    pub(in crate::manager) fn view(&self, now: Timestamp, config: &Config, waiters_max: usize) -> DatabaseView {
         let holder_view = |side, holder, role, origin: &Origin| self.holder_view(side, holder, role, origin, now);
         let main = self.main.iter().filter_map(|(holder, records)| {
             let first = records.iter().min_by_key(|record| record.origin.at_ns)?;
@@ -58,7 +58,10 @@ impl Database {
             wal: self.wal_active(),
             policy: self.policy,
             holders: main.chain(index).collect(),
-            waiters: self.waiting.iter().map(|waiter| self.waiter_view(waiter, now, config)).collect(),
+            // Whom each waits for takes a walk through the holders.
+            waiters: self.waiting.iter().take(waiters_max).map(|one| self.waiter_view(one, now, config)).collect(),
+            waiters_total: self.waiting.len() as u64,
+            oldest_wait_ns: self.waiting.iter().map(|waiter| now.since(waiter.arrived)).max().unwrap_or(0),
             counters: self.counters.clone(),
         }
     }
@@ -97,7 +100,14 @@ impl Database {
                 };
                 self.holder_view(side, holder, role, &record.origin, now)
             });
-        Tally { file: self.file, counters: self.counters.clone(), oldest }
+        Tally {
+            file: self.file,
+            wal_index: self.index_file,
+            counters: self.counters.clone(),
+            holders: (self.main.iter().count() + self.index.len()) as u64,
+            waiters: self.waiting.len() as u64,
+            oldest,
+        }
     }
 
     fn waiter_view(&self, waiter: &Waiter, now: Timestamp, config: &Config) -> WaiterView {

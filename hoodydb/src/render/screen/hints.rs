@@ -13,7 +13,7 @@ pub(super) fn of(root: &WaitLine, mount: &MountTop, database: &DatabaseTop) -> V
     let mut lines = Vec::new();
     match root.halted.as_deref() {
         Some("frozen") => lines.extend(resume(root.container.as_ref())),
-        Some(_) => lines.push(format!("  kill -CONT {pid}    it is stopped: lets it go on")),
+        Some(_) => lines.push(format!("  kill -CONT {pid}  # it is stopped: lets it go on")),
         None => (),
     }
     lines.push(format!("  ps -o pid,user,stat,etime,args -p {pid}"));
@@ -21,24 +21,24 @@ pub(super) fn of(root: &WaitLine, mount: &MountTop, database: &DatabaseTop) -> V
     if let (Some(mountpoint), Some(path)) = (word(&mount.mountpoint), word(&database.path)) {
         lines.push(format!("  hoodydb locks --mount {mountpoint} --db {path}"));
     }
-    lines.push(format!("  kill {pid}    ends it: its transaction is rolled back"));
+    lines.push(format!("  kill {pid}  # ends it: its transaction is rolled back"));
     lines
 }
 
 fn resume(container: Option<&Container>) -> Option<String> {
     let container = container?;
-    let id = word(&container.id)?;
+    let id = name_of(container)?;
     match container.engine.as_str() {
-        engine @ ("docker" | "podman") => Some(format!("  {engine} unpause {id}    it is paused: lets it go on")),
-        "runc" => Some(format!("  runc resume {id}    it is paused: lets it go on")),
-        "lxc" => Some(format!("  lxc-unfreeze {id}    it is frozen: lets it go on")),
-        "systemd" => Some(format!("  systemctl thaw {id}    it is frozen: lets it go on")),
+        engine @ ("docker" | "podman") => Some(format!("  {engine} unpause {id}  # it is paused: lets it go on")),
+        "runc" => Some(format!("  runc resume {id}  # it is paused: lets it go on")),
+        "lxc" => Some(format!("  lxc-unfreeze {id}  # it is frozen: lets it go on")),
+        "systemd" => Some(format!("  systemctl thaw {id}  # it is frozen: lets it go on")),
         _ => None,
     }
 }
 
 fn inspect(container: &Container) -> Option<String> {
-    let id = word(&container.id)?;
+    let id = name_of(container)?;
     match container.engine.as_str() {
         engine @ ("docker" | "podman") => Some(format!("  {engine} logs --tail 20 {id}")),
         "containerd" | "cri-o" => Some(format!("  crictl logs --tail 20 {id}")),
@@ -48,6 +48,13 @@ fn inspect(container: &Container) -> Option<String> {
         "runc" => Some(format!("  runc state {id}")),
         _ => None,
     }
+}
+
+/// As the engine's commands take it: the name reads better than an id of 64 digits.
+fn name_of(container: &Container) -> Option<String> {
+    let takes_names = ["docker", "podman"].contains(&container.engine.as_str());
+    let name = container.name.as_deref().filter(|_| takes_names).and_then(word);
+    name.or_else(|| word(&container.id))
 }
 
 /// One word of a shell's command line; none where a name has what no terminal should see.
