@@ -43,7 +43,7 @@ pub(super) struct Process {
     claim_until: Option<Timestamp>,
     /// When it last let go of a transaction that wrote; none once it has come back.
     wrote_until: Option<Timestamp>,
-    /// After that it took its time.
+    /// It took its time after that, or is not known to come straight back: many write once and are gone.
     dawdles: bool,
 }
 
@@ -56,7 +56,7 @@ impl Process {
             longest_between: 0,
             claim_until: None,
             wrote_until: None,
-            dawdles: false,
+            dawdles: true,
         }
     }
 
@@ -142,7 +142,10 @@ mod tests {
     #[test]
     fn who_takes_its_time_is_known_until_it_comes_straight_back() {
         let mut process = Process::new(Pid(1));
-        assert!(!process.dawdles(), "nothing is known yet");
+        assert!(process.dawdles(), "nothing is known yet");
+        process.ended_transaction(true, Timestamp(50));
+        process.begins(Timestamp(60), 10);
+        assert!(!process.dawdles());
         process.ended_transaction(true, Timestamp(100));
         process.begins(Timestamp(111), 10);
         assert!(process.dawdles());
