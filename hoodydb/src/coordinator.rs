@@ -96,10 +96,13 @@ struct State<R> {
     parked: BTreeMap<Ticket, Parked<R>>,
     decisions: Vec<Decision>,
     probes: Vec<(FileId, u64, Tid)>,
+    last_saved_bytes: usize,
     /// The containers of the processes seen lately.
     groups: Groups,
     /// When the timer thread wakes by itself.
     armed: Option<Timestamp>,
+    /// Something has happened since it last looked.
+    busy: bool,
     /// The reaper sleeps until somebody waits.
     reaper_idle: bool,
     ended: bool,
@@ -112,6 +115,9 @@ struct Parked<R> {
     wait: bool,
     since: Timestamp,
 }
+
+/// Deadlines are kept to so many ns, or better.
+const TIMER_GRAIN_NS: u64 = 1_000_000;
 
 /// Answers on their way out of the mutex.
 type Answers<R> = Vec<(R, Result<(), Denial>)>;
@@ -135,8 +141,10 @@ impl<R: Reply> Coordinator<R> {
             parked: BTreeMap::new(),
             decisions: Vec::new(),
             probes: Vec::new(),
+            last_saved_bytes: 0,
             groups: Groups::default(),
             armed: None,
+            busy: false,
             reaper_idle: false,
             ended: false,
         };
@@ -149,6 +157,9 @@ impl<R: Reply> Coordinator<R> {
             due: AtomicBool::new(true),
             seen: OnceLock::new(),
         });
+        if left.state.is_some() || !left.entries.is_empty() {
+            this.happened(Event::Resumed);
+        }
         let weak = Arc::downgrade(&this);
         std::thread::Builder::new().name("lock-timer".into()).spawn(move || Self::run_timer(&weak))?;
         let weak = Arc::downgrade(&this);
@@ -183,7 +194,10 @@ impl<R: Reply> Coordinator<R> {
     }
 
     fn keep_state(&self, state: &mut State<R>) {
-        let bytes = state.manager.save();
+        // As large as the last one, and a little: a buffer that doubles would take three times as much.
+        let mut bytes = Vec::with_capacity(state.last_saved_bytes + state.last_saved_bytes / 8);
+        state.manager.save_into(&mut bytes);
+        state.last_saved_bytes = bytes.len();
         if let Err(error) = state.record.checkpoint(&bytes) {
             // Without a record a successor would grant what is held.
             tracing::error!(%error, bytes = bytes.len(), "the daemon ends");
@@ -211,10 +225,6 @@ impl<R: Reply> Coordinator<R> {
     pub fn set_lock(&self, ticket: Ticket, call: LockCall, reply: R) {
         let _sending = self.begin();
         let mut state = self.lock();
-        if let Some(result) = state.answered.remove(&ticket) {
-            drop(state);
-            return Self::send(vec![(reply, result)]);
-        }
         let mut since = self.now();
         let mut group = state.groups.of(call.pid, since);
         if group.is_none() && call.kind.is_some() {
@@ -229,6 +239,11 @@ impl<R: Reply> Coordinator<R> {
             since = self.now();
             state.groups.remember(call.pid, found, since);
             group = Some(found);
+        }
+        // Last of all: while the mutex was let go of, its wait may have ended.
+        if let Some(result) = state.answered.remove(&ticket) {
+            drop(state);
+            return Self::send(vec![(reply, result)]);
         }
         state.parked.insert(ticket, Parked { reply, pid: call.pid, tid: call.tid, wait: call.wait, since });
         if state.manager.waits(ticket) {
@@ -287,7 +302,8 @@ impl<R: Reply> Coordinator<R> {
     /// Wakes the threads that have something new to do.
     fn wake(&self, state: &mut State<R>) {
         let next = state.manager.next_deadline();
-        let sooner = next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed));
+        state.busy = true;
+        let sooner = next.is_some_and(|next| state.armed.is_none_or(|armed| next.plus(TIMER_GRAIN_NS) < armed));
         if sooner || !state.probes.is_empty() {
             self.timer.notify_one();
         }
@@ -308,7 +324,7 @@ impl<R: Reply> Coordinator<R> {
 
     fn run_timer(weak: &Weak<Self>) {
         // While nothing is due, a look once a second is enough to notice the end.
-        const IDLE: Duration = Duration::from_secs(1);
+        const IDLE_NS: u64 = 1_000_000_000;
         let mut watch = activity::Watch::default();
         while let Some(this) = weak.upgrade() {
             let mut state = this.lock();
@@ -331,8 +347,11 @@ impl<R: Reply> Coordinator<R> {
                 this.happened(Event::Tick);
                 continue;
             }
-            state.armed = Some(next.unwrap_or(now.plus(1_000_000_000)));
-            let sleep = next.map_or(IDLE, |next| Duration::from_nanos(next.since(now))).min(IDLE);
+            // While calls come and go so do deadlines: one look per grain costs less than to be woken for each.
+            let soon = std::mem::take(&mut state.busy).then(|| now.plus(TIMER_GRAIN_NS)).filter(|_| next.is_some());
+            let until = [next, soon].into_iter().flatten().min().unwrap_or(now.plus(IDLE_NS));
+            state.armed = Some(until);
+            let sleep = Duration::from_nanos(until.since(now).min(IDLE_NS));
             let (mut state, _) = this.timer.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner);
             // Nobody needs to wake a thread that is awake.
             state.armed = Some(Timestamp(0));

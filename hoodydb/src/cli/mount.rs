@@ -70,6 +70,9 @@ pub(super) struct Args {
     /// Send reads and writes through the daemon although the kernel could do without
     #[arg(long)]
     no_passthrough: bool,
+    /// Let idle processors sleep as deeply as they like while many requests come
+    #[arg(long)]
+    no_quick_wake: bool,
     /// How long an unmount waits for running transactions before it names them
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     drain: Duration,
@@ -130,6 +133,7 @@ fn options(args: Args) -> Options {
         policy: args.policy,
         threads: args.threads.into(),
         passthrough: !args.no_passthrough,
+        quick_wake: !args.no_quick_wake,
         drain: args.drain,
         run_dir: socket::run_dir(),
         metrics: args.metrics,
@@ -246,6 +250,9 @@ fn child_arguments(args: &Args) -> Result<Vec<std::ffi::OsString>> {
     if args.no_passthrough {
         words.push("--no-passthrough".into());
     }
+    if args.no_quick_wake {
+        words.push("--no-quick-wake".into());
+    }
     words.extend(["--".into(), std::path::absolute(&args.mountpoint)?.into()]);
     Ok(words)
 }
@@ -285,7 +292,7 @@ mod tests {
         assert_eq!(options.data, Path::new("/var/lib/hoodydb/databases"));
         assert_eq!((options.access, options.policy), (Access::Shared, Policy::Turn));
         assert_eq!((options.max_wait.as_secs(), options.drain.as_secs()), (30, 10));
-        assert!(options.passthrough && options.threads == 2);
+        assert!(options.passthrough && options.quick_wake && options.threads == 2);
     }
 
     #[test]
@@ -308,7 +315,8 @@ mod tests {
     fn the_child_is_given_the_same_options() {
         let given =
             ["m", "--data", "/d", "--access", "unix", "--max-wait", "2m", "--policy", "posix", "--threads", "5"];
-        let more = ["--no-passthrough", "--drain", "500ms", "--metrics", "unix:/run/m", "--", "/-odd"];
+        let more =
+            ["--no-passthrough", "--no-quick-wake", "--drain", "500ms", "--metrics", "unix:/run/m", "--", "/-odd"];
         let given = [given.as_slice(), &more].concat();
         let child = child_arguments(&parse(&given)).unwrap();
         let parsed = options(Wrapper::parse_from(child).args);

@@ -100,6 +100,8 @@ impl Live {
             max_wait_ms: u64::try_from(self.options().max_wait.as_millis()).unwrap_or(u64::MAX),
             passthrough: stats.passthrough,
             passthrough_missing: stats.passthrough_missing,
+            quick_wake: stats.quick_wake_missing.is_none(),
+            quick_wake_missing: stats.quick_wake_missing,
             uptime_s: self.uptime_s(),
             requests_total: stats.requests.iter().map(|(_, count)| count).sum(),
             requests: stats.requests.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),

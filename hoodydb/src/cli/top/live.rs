@@ -91,10 +91,9 @@ impl State {
         if event::poll(TICK)?
             && let Event::Key(key) = event::read()?
             && key.kind != KeyEventKind::Release
+            && (is_interrupt(key) || key_of(key.code).is_some_and(|key| self.ui.press(key, &self.watch)))
         {
-            if is_interrupt(key) || key_of(key.code).is_some_and(|key| self.ui.press(key, &self.watch)) {
-                return Ok(true);
-            }
+            return Ok(true);
         }
         while let Ok((looks, trouble)) = looks.try_recv() {
             // Where nobody answers, the last figures stay.

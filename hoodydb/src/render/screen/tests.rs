@@ -186,7 +186,7 @@ fn keys_sort_filter_and_select() {
     assert_eq!(names(&[Key::Char('r')]), [evil.clone(), orders.clone()]);
     assert_eq!(names(&[Key::Char('S')]), [evil.clone(), orders.clone()], "by name");
     let typed: Vec<Key> = "/ORD".chars().map(Key::Char).collect();
-    assert_eq!(names(&typed), [orders.clone()]);
+    assert_eq!(names(&typed), std::slice::from_ref(&orders));
     assert_eq!(names(&[typed.as_slice(), &[Key::Escape]].concat()).len(), 2);
     let quits_only_outside = [typed.as_slice(), &[Key::Char('q'), Key::Backspace, Key::Enter]].concat();
     assert_eq!(names(&quits_only_outside), [orders]);
