@@ -13,6 +13,7 @@ mod preflight;
 mod report;
 mod shutdown;
 mod stale;
+mod trace;
 mod upgrade;
 mod worker;
 
@@ -62,6 +63,9 @@ pub struct Options {
     pub drain: Duration,
     /// Where the control socket is made.
     pub run_dir: PathBuf,
+    /// Whether lock calls are traced in the kernel.
+    #[serde(default)]
+    pub trace: bool,
 }
 
 impl Options {

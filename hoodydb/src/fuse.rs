@@ -337,6 +337,12 @@ impl FuseMount {
         self.backing.inodes.path_of(file)
     }
 
+    /// As [`Self::path_of`], by the inode number that the mount shows.
+    pub fn path_of_inode(&self, ino: u64) -> Option<PathBuf> {
+        let file = self.backing.inodes.with(ino, |inode| inode.file).ok()?;
+        self.path_of(file)
+    }
+
     /// The identity of the file at a path relative to the mount point; symbolic links are not followed.
     ///
     /// # Errors

@@ -69,6 +69,7 @@ const RULES: &[Rule] = &[
     },
     Rule { room: "process", may: &["model"], never: &[] },
     Rule { room: "telemetry", may: &[], never: &[] },
+    Rule { room: "tracer", may: &["model"], never: &["tokio"] },
     Rule { room: "control", may: &["model", "manager", "process"], never: &[] },
     Rule {
         room: "daemon",
@@ -81,6 +82,7 @@ const RULES: &[Rule] = &[
             "process",
             "model",
             "telemetry",
+            "tracer",
             "handover",
             "keeper",
             "fault",
@@ -106,6 +108,7 @@ const SOLE: &[(&str, &str)] = &[
     ("memmap2", "handover"),
     ("nix", "keeper"),
     ("aya", "tracer"),
+    ("hoodydb_ebpf", "tracer"),
     ("axum", "http"),
 ];
 

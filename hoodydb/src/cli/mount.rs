@@ -69,6 +69,9 @@ pub(super) struct Args {
     /// Send reads and writes through the daemon although the kernel could do without
     #[arg(long)]
     no_passthrough: bool,
+    /// Leave out the lock tracer, which counts and times lock calls in the kernel
+    #[arg(long)]
+    no_trace: bool,
     /// How long an unmount waits for running transactions before it names them
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     drain: Duration,
@@ -110,6 +113,7 @@ fn options(args: Args) -> Options {
         passthrough: !args.no_passthrough,
         drain: args.drain,
         run_dir: socket::run_dir(),
+        trace: !args.no_trace,
     }
 }
 
@@ -220,6 +224,9 @@ fn child_arguments(args: &Args) -> Result<Vec<std::ffi::OsString>> {
     if args.no_passthrough {
         words.push("--no-passthrough".into());
     }
+    if args.no_trace {
+        words.push("--no-trace".into());
+    }
     words.extend(["--".into(), std::path::absolute(&args.mountpoint)?.into()]);
     Ok(words)
 }
@@ -247,7 +254,7 @@ mod tests {
         assert_eq!(options.data, Path::new("/var/lib/hoodydb/databases"));
         assert_eq!((options.access, options.policy), (Access::Shared, Policy::Turn));
         assert_eq!((options.max_wait.as_secs(), options.drain.as_secs()), (30, 10));
-        assert!(options.passthrough && options.threads == 2);
+        assert!(options.passthrough && options.trace && options.threads == 2);
     }
 
     #[test]
@@ -261,7 +268,7 @@ mod tests {
     fn the_child_is_given_the_same_options() {
         let given =
             ["m", "--data", "/d", "--access", "unix", "--max-wait", "2m", "--policy", "posix", "--threads", "5"];
-        let given = [given.as_slice(), &["--no-passthrough", "--drain", "500ms", "--", "/-odd"]].concat();
+        let given = [given.as_slice(), &["--no-passthrough", "--no-trace", "--drain", "500ms", "--", "/-odd"]].concat();
         let child = child_arguments(&parse(&given)).unwrap();
         let parsed = options(Wrapper::parse_from(child).args);
         let wanted = options(parse(&given));

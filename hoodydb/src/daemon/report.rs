@@ -2,6 +2,7 @@
 //!
 //! Called by [`crate::control::server`] on the blocking pool; it changes nothing but policies and the wish to unmount.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Component, Path};
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,7 +17,7 @@ use crate::lock::{FileId, Pid};
 use crate::manager::Policy;
 use crate::manager::view::{DatabaseView, HolderView, WaiterView};
 use crate::model::{
-    Counts, DatabaseLocks, DatabaseStatus, Holder, MountLocks, MountStatus, OpenFile, PolicyAnswer, ProcessName,
+    Counts, DatabaseLocks, DatabaseStatus, Holder, LockEvents, MountLocks, MountStatus, OpenFile, PolicyAnswer, ProcessName,
     Restart, UnmountAnswer, Waiter, printable, text_of,
 };
 use crate::process::{Halted, command_of, halted, open_files};
@@ -26,6 +27,8 @@ impl Answerer for Live {
         let answer = match command {
             Command::Status => Ok(Answer::Status(Box::new(self.status()))),
             Command::Locks { db } => self.locks(db.as_deref()).map(Answer::Locks),
+            Command::Sample => self.tracing.sample().map(|sample| Answer::Sample(Box::new(sample))),
+            Command::Events { cursor, db } => self.events(cursor, db.as_deref()).map(Answer::Events),
             Command::PolicyGet { db } => self.policy(&db).map(Answer::Policy),
             Command::PolicySet { db, mode, force } => self.set_policy(&db, mode, force).map(Answer::Policy),
             Command::Unmount { lazy } => {
@@ -105,6 +108,8 @@ impl Live {
             totals: Counts::from(&view.totals),
             refused_databases: self.kept.stale.refused(),
             single_file_binds: self.binds.found(),
+            tracer: self.tracing.state().to_owned(),
+            tracer_missing: self.tracing.missing(),
         }
     }
 
@@ -142,6 +147,25 @@ impl Live {
             holders: view.holders.iter().map(holder).collect(),
             waiters: view.waiters.iter().map(waiter).collect(),
         }
+    }
+
+    /// Lock events behind a cursor, of one database and its WAL index or of all files.
+    fn events(&self, cursor: Option<u64>, only: Option<&Path>) -> Result<LockEvents, String> {
+        let mut paths = BTreeMap::new();
+        let mut answer = self.tracing.events(cursor)?;
+        for event in &mut answer.events {
+            let path = paths.entry(event.ino).or_insert_with(|| {
+                let path = self.fuse.path_of_inode(event.ino);
+                path.map_or_else(|| "(deleted)".to_owned(), text_of)
+            });
+            event.path.clone_from(path);
+        }
+        if let Some(only) = only {
+            let database = text_of(only);
+            let wal_index = format!("{database}-shm");
+            answer.events.retain(|event| event.path == database || event.path == wal_index);
+        }
+        Ok(answer)
     }
 
     fn policy(&self, path: &Path) -> Result<PolicyAnswer, String> {

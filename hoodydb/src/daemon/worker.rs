@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::kept::Kept;
+use super::trace::Tracing;
 use super::{DaemonError, Options, binds, policies, shutdown};
 use crate::control::server::Server;
 use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
@@ -82,6 +83,7 @@ pub(super) struct Live {
     pub(super) fuse: FuseMount,
     pub(super) policies: Arc<policies::Policies>,
     pub(super) binds: binds::SingleFileBinds,
+    pub(super) tracing: Tracing,
     pub(super) unmount: mpsc::UnboundedSender<Unmount>,
     /// Whether transactions run for longer than an unmount waits quietly.
     pub(super) overdue: AtomicBool,
@@ -171,6 +173,8 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
     let live = Arc::new(live);
     watch_keeper(&live)?;
     beat(&live)?;
+    let traced = Arc::clone(&live);
+    std::thread::Builder::new().name("tracer".into()).spawn(move || traced.tracing.keep_up()).map_err(DaemonError::Runtime)?;
     let server = Server::new(&kept.listening)?;
     let wishes = shutdown::Wishes::listen(kept).map_err(DaemonError::Runtime)?;
     let serving = runtime.spawn(server.serve(Arc::clone(&live)));
@@ -215,7 +219,8 @@ fn build(
     let (unmount, requests) = mpsc::unbounded_channel();
     let binds = binds::SingleFileBinds::default();
     let overdue = AtomicBool::new(false);
-    let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, unmount, overdue };
+    let tracing = Tracing::start(kept);
+    let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, tracing, unmount, overdue };
     if live.phase() != Phase::Serving {
         live.fuse.leave();
     }
