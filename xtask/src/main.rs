@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod build_ebpf;
 mod demo;
 mod docs;
 mod gate;
@@ -30,6 +31,8 @@ enum Task {
     Test(test::Args),
     /// Check format, lints, the arrows between rooms, and the dependencies' licences
     Gate(gate::Args),
+    /// Build the lock tracer's eBPF programs, or say why the committed object stays
+    BuildEbpf(build_ebpf::Args),
     /// Write docs/CLI.md anew from the program's own help
     Docs(docs::Args),
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => args.run(),
         Task::Test(args) => args.run(),
         Task::Gate(args) => args.run(),
+        Task::BuildEbpf(args) => args.run(),
         Task::Docs(args) => args.run(),
     };
     match result {

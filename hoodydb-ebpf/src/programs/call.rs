@@ -143,7 +143,7 @@ impl Call {
                 ended = unsafe { holds::end_some(holds, Ends::Within(range.start, range.end), self.now, |_, _| ()) };
             }
         }
-        let role = if ended.any || range.place == Place::Elsewhere { ended.role } else { range.role(false) };
+        let role = if ended.any && range.place != Place::WalIndex { ended.role } else { range.role(false) };
         self.count(role, Ending::Unlocked, start);
         self.tell(range, kind::UNLOCK, role, ended.held_ns, start);
     }
