@@ -16,6 +16,7 @@ mod resume;
 
 mod status;
 mod target;
+mod trace;
 mod umount;
 mod upgrade;
 
@@ -57,6 +58,7 @@ enum Command {
     Upgrade(upgrade::Args),
     Status(status::Args),
     Locks(locks::Args),
+    Trace(trace::Args),
     Policy(policy::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -78,6 +80,7 @@ impl Cli {
             Command::Upgrade(args) => upgrade::run(&args),
             Command::Status(args) => status::run(&args),
             Command::Locks(args) => locks::run(&args),
+            Command::Trace(args) => trace::run(&args),
             Command::Policy(args) => policy::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counts, RefusalCounts};
-pub use sample::{BUCKETS, Histogram, LockEvent, LockEvents, Sample, SampleRow};
+pub use sample::{BUCKETS, Histogram, LockEvent, LockEvents, Sample, SampleRow, Traced};
 pub use text::{printable, text_of};
 
 /// Answer of `hoodydb status --json`.
@@ -88,10 +88,10 @@ pub struct MountStatus {
     pub refused_databases: Vec<RefusedDatabase>,
     /// Databases that a process sees through a bind mount of the single file, without their side files.
     pub single_file_binds: Vec<SingleFileBind>,
-    /// Whether lock calls are traced in the kernel: `on`, `limited` or `off`.
+    /// Whether lock calls are traced in the kernel: `on`, `limited`, `off`, or `starting` for less than a second.
     #[serde(default)]
     pub tracer: String,
-    /// What is missing, and how to get it; null where `tracer` is `on`.
+    /// What is missing, and how to get it; null where nothing is.
     #[serde(default)]
     pub tracer_missing: Option<String>,
 }

@@ -1,8 +1,9 @@
-//! The lock tracer of this mount: taken over from the worker before, or started; its descriptors handed on.
+//! The lock tracer of this mount: taken over from the worker before, or started; its descriptors are handed on.
 //!
 //! Built by [`super::worker`]. A mount whose tracer cannot be had is a mount all the same: `status` says what is missing.
 
 use std::os::fd::RawFd;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -19,43 +20,52 @@ const FOLD_EVERY: u32 = 50;
 
 const _: () = assert!(Handed::DESCRIPTORS == TRACER_DESCRIPTORS);
 
-/// The tracer, or why there is none.
-pub(super) struct Tracing(Result<Tracer, Missing>);
+/// The tracer, or why there is none; unset while it starts.
+pub(super) struct Tracing(OnceLock<Result<Tracer, Missing>>);
 
 impl Tracing {
-    pub(super) fn start(kept: &Kept) -> Self {
-        let watched = Watched { device: kept.mount_device(), sizes: Sizes::default() };
+    /// Goes on with the programs of the worker before this one. New ones are loaded by [`Self::keep_up`]: the kernel takes a
+    /// while to check them, and no mount should wait for that.
+    pub(super) fn adopt(kept: &Kept) -> Self {
         let memory = &kept.memory;
         // SAFETY: the worker before this one is dead, and its descriptors were kept for this.
-        let adopted = handed(memory).and_then(|handed| unsafe { Tracer::adopt(&watched, &handed) });
-        if adopted.is_none() {
-            memory.word(Word::TracerVersion).store(0, SeqCst);
+        let adopted = handed(memory).and_then(|handed| unsafe { Tracer::adopt(&watched(kept), &handed) });
+        let tracing = Self(OnceLock::new());
+        match adopted {
+            _ if !kept.options.trace => _ = tracing.0.set(Err(Missing::LeftOut)),
+            Some(tracer) => _ = tracing.0.set(Ok(tracer)),
+            None => memory.word(Word::TracerVersion).store(0, SeqCst),
         }
-        let tracer = match adopted {
-            _ if !kept.options.trace => Err(Missing::LeftOut),
-            Some(tracer) => Ok(tracer),
-            None => Tracer::start(&watched),
-        };
-        match &tracer {
-            Ok(tracer) => hand_on(memory, &tracer.handed()),
-            Err(missing @ Missing::LeftOut) => tracing::debug!(%missing, "lock calls are not traced"),
-            Err(missing) => tracing::warn!(reason = printable(missing.to_string()), "lock calls are not traced"),
-        }
-        Self(tracer)
+        tracing
     }
 
-    /// `on`, `limited` or `off`.
+    fn start(&self, kept: &Kept) -> &Result<Tracer, Missing> {
+        self.0.get_or_init(|| {
+            let tracer = Tracer::start(&watched(kept));
+            match &tracer {
+                Ok(tracer) => {
+                    hand_on(&kept.memory, &tracer.handed());
+                    tracing::info!("lock calls are traced");
+                }
+                Err(missing) => tracing::warn!(reason = printable(missing.to_string()), "lock calls are not traced"),
+            }
+            tracer
+        })
+    }
+
+    /// `starting`, `on`, `limited` or `off`.
     pub(super) fn state(&self) -> &'static str {
-        match &self.0 {
-            Ok(tracer) if tracer.limits().is_none() => "on",
-            Ok(_) => "limited",
-            Err(_) => "off",
+        match self.0.get() {
+            None => "starting",
+            Some(Ok(tracer)) if tracer.limits().is_none() => "on",
+            Some(Ok(_)) => "limited",
+            Some(Err(_)) => "off",
         }
     }
 
     /// What is missing, and how to get it.
     pub(super) fn missing(&self) -> Option<String> {
-        match &self.0 {
+        match self.0.get()? {
             Ok(tracer) => tracer.limits().map(str::to_owned),
             Err(missing) => Some(missing.to_string()),
         }
@@ -70,12 +80,13 @@ impl Tracing {
     }
 
     fn tracer(&self) -> Result<&Tracer, String> {
-        self.0.as_ref().map_err(|missing| format!("lock calls are not traced: {missing}"))
+        // Who asks waits for less than a second after the mount came up.
+        self.0.wait().as_ref().map_err(|missing| format!("lock calls are not traced: {missing}"))
     }
 
-    /// Does what has to be done from time to time; never returns while there is a tracer.
-    pub(super) fn keep_up(&self) {
-        let Ok(tracer) = &self.0 else { return };
+    /// Starts what was not taken over, and does what has to be done from time to time; never returns while there is a tracer.
+    pub(super) fn keep_up(&self, kept: &Kept) {
+        let Ok(tracer) = self.start(kept) else { return };
         let mut until_fold = FOLD_EVERY;
         loop {
             let steps = if tracer.drain() { 1 } else { 5 };
@@ -89,6 +100,10 @@ impl Tracing {
             }
         }
     }
+}
+
+fn watched(kept: &Kept) -> Watched {
+    Watched { device: kept.mount_device(), sizes: Sizes::default() }
 }
 
 /// What the worker before this one left.

@@ -174,7 +174,8 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
     watch_keeper(&live)?;
     beat(&live)?;
     let traced = Arc::clone(&live);
-    std::thread::Builder::new().name("tracer".into()).spawn(move || traced.tracing.keep_up()).map_err(DaemonError::Runtime)?;
+    let trace = move || traced.tracing.keep_up(&traced.kept);
+    std::thread::Builder::new().name("tracer".into()).spawn(trace).map_err(DaemonError::Runtime)?;
     let server = Server::new(&kept.listening)?;
     let wishes = shutdown::Wishes::listen(kept).map_err(DaemonError::Runtime)?;
     let serving = runtime.spawn(server.serve(Arc::clone(&live)));
@@ -219,7 +220,7 @@ fn build(
     let (unmount, requests) = mpsc::unbounded_channel();
     let binds = binds::SingleFileBinds::default();
     let overdue = AtomicBool::new(false);
-    let tracing = Tracing::start(kept);
+    let tracing = Tracing::adopt(kept);
     let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, tracing, unmount, overdue };
     if live.phase() != Phase::Serving {
         live.fuse.leave();

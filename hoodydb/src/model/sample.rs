@@ -127,3 +127,13 @@ pub struct LockEvents {
     /// The events, in the order of their ends.
     pub events: Vec<LockEvent>,
 }
+
+/// A line of `hoodydb trace --json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traced {
+    /// When the call ended: microseconds since 1970.
+    pub time_us: u64,
+    /// The call.
+    #[serde(flatten)]
+    pub event: LockEvent,
+}
