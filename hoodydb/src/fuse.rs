@@ -39,7 +39,7 @@ mod root_rights;
 mod shares;
 mod xattr;
 
-pub use backing::{Named, PRIVATE_NAME, RefuseOpen};
+pub use backing::{Named, OpenedHook, PRIVATE_NAME, RefuseOpen};
 pub use mount::FILE_SYSTEM_TYPE;
 
 use backing::Backing;
@@ -192,6 +192,8 @@ pub struct Resources<'a> {
     pub refuses: Option<RefuseOpen>,
     /// Told of a file that has a new name, and how to find out its path.
     pub named: Named,
+    /// Told of each file that is opened and may have locks; none if nobody wants to know.
+    pub opened: Option<OpenedHook>,
 }
 
 impl FuseMount {
@@ -217,6 +219,7 @@ impl FuseMount {
         let limit = raise_descriptor_limit();
         let refuses = resources.refuses.take();
         let named: Named = std::mem::replace(&mut resources.named, Box::new(|_, _| ()));
+        let opened = resources.opened.take();
         let Resources { device, memory, .. } = &*resources;
         let backing = Arc::new(Backing::new(
             resources.root.try_clone()?,
@@ -230,6 +233,9 @@ impl FuseMount {
             let _ = backing.refuse_open.set(refuses);
         }
         let _ = backing.named.set(named);
+        if let Some(opened) = opened {
+            let _ = backing.opened.set(opened);
+        }
         let filesystem = HoodyFs {
             backing: Arc::clone(&backing),
             pool: resources.pool.clone(),

@@ -155,7 +155,7 @@ impl Live {
         let mut answer = self.tracing.events(cursor)?;
         for event in &mut answer.events {
             let path = paths.entry(event.ino).or_insert_with(|| {
-                let path = self.fuse.path_of_inode(event.ino);
+                let path = self.fuse.path_of_inode(event.ino).or_else(|| self.tracing.last_path(event.ino));
                 path.map_or_else(|| "(deleted)".to_owned(), text_of)
             });
             event.path.clone_from(path);

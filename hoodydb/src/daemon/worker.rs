@@ -206,6 +206,8 @@ fn build(
     let coordinator = Coordinator::start(limits, Box::new(LockLog(log)), &left).map_err(DaemonError::Runtime)?;
     let asked = Arc::clone(&kept.stale);
     let (named, told) = (Arc::clone(&policies), Arc::clone(&coordinator));
+    let tracing = Tracing::adopt(kept);
+    let files = tracing.files();
     let resources = fuse::Resources {
         device: &kept.device,
         mount_device: kept.mount_device(),
@@ -215,12 +217,12 @@ fn build(
         pool: pool.clone(),
         refuses: (!asked.is_empty()).then(|| -> fuse::RefuseOpen { Box::new(move |file| asked.refuses(file)) }),
         named: Box::new(move |file, path| named.named(file, path, &told)),
+        opened: files.map(|files| -> fuse::OpenedHook { Box::new(move |ino, path| files.opened(ino, path)) }),
     };
     let fuse = FuseMount::start(options.mount_options(), resources)?;
     let (unmount, requests) = mpsc::unbounded_channel();
     let binds = binds::SingleFileBinds::default();
     let overdue = AtomicBool::new(false);
-    let tracing = Tracing::adopt(kept);
     let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, tracing, unmount, overdue };
     if live.phase() != Phase::Serving {
         live.fuse.leave();
