@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hoodydb_tests::clients::{puppet, python};
+use hoodydb_tests::clients::puppet;
 use hoodydb_tests::database::{self, Mode};
 use hoodydb_tests::{Client, Mount, eventually};
 use rustix::process::Signal;
@@ -24,7 +24,8 @@ fn traced(options: &[&str]) -> Mount {
 
 /// Asks the daemon as `hoodydb top` and `hoodydb trace` do.
 fn ask(mount: &Mount, mut question: Value) -> Value {
-    let sockets = std::fs::read_dir(mount.run_directory()).expect("a run directory").flatten().map(|entry| entry.path());
+    let sockets =
+        std::fs::read_dir(mount.run_directory()).expect("a run directory").flatten().map(|entry| entry.path());
     let socket = sockets.into_iter().find(|path| path.extension().is_some_and(|end| end == "sock")).expect("a socket");
     let mut stream = UnixStream::connect(socket).expect("the daemon listens");
     question["version"] = json!(1);
@@ -74,7 +75,8 @@ fn python_in(mount: &Mount, program: &str) -> Client {
 
 /// Runs Python on the mount and gives what it printed.
 fn run(mount: &Mount, program: &str) -> String {
-    let output = Command::new("python3").args(["-c", program]).current_dir(mount.point()).output().expect("python3 runs");
+    let output =
+        Command::new("python3").args(["-c", program]).current_dir(mount.point()).output().expect("python3 runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
@@ -115,7 +117,13 @@ fn every_call_of_sqlite_is_counted_once() {
     assert_eq!(json!(granted), totals["granted"], "grants");
     let refusals = totals["refusals"].as_object().expect("refusals").values().filter_map(Value::as_u64).sum::<u64>();
     assert_eq!(refused, refusals, "refusals");
-    let held: u64 = sample["rows"].as_array().expect("rows").iter().flat_map(|row| row["holds"].as_array().expect("buckets")).filter_map(Value::as_u64).sum();
+    let held: u64 = sample["rows"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .flat_map(|row| row["holds"].as_array().expect("buckets"))
+        .filter_map(Value::as_u64)
+        .sum();
     // An upgrade that is taken back ends two holds by one call, so only the order is exact.
     assert!(held >= granted / 2, "{held} holds of {granted} grants have ended");
 }
@@ -126,7 +134,10 @@ fn calls_that_the_kernel_answers_itself_are_not_counted() {
     let mut client = python_in(&mount, "f = open('plain', 'wb')");
     client.does("lock(f, fcntl.LOCK_EX)");
     assert_eq!(client.ask("lock(open('plain', 'rb'), fcntl.LOCK_EX)"), "EBADF");
-    assert_eq!(client.ask("fcntl.fcntl(f, fcntl.F_SETLK, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, -5, 0, 0))"), "EINVAL");
+    assert_eq!(
+        client.ask("fcntl.fcntl(f, fcntl.F_SETLK, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, -5, 0, 0))"),
+        "EINVAL"
+    );
     client.does("fcntl.flock(f, fcntl.LOCK_EX)");
     client.does("fcntl.fcntl(f, 37, struct.pack('hhqqi4x', fcntl.F_UNLCK, 0, 0, 0, 0)) and None");
     client.does("lock(f, fcntl.LOCK_UN)");
@@ -173,7 +184,7 @@ fn held_by_clock(client: &mut Client, take: &str, sleep: f64, let_go: &str) -> (
 #[test]
 fn a_lock_is_shown_as_held_for_as_long_as_its_holder_held_it() {
     let mount = traced(&[]);
-    database::create(&mount.path("app.db"), Mode::Rollback);
+    database::create(&mount.path("app.db"), Mode::Delete);
     let mut holder = python_in(&mount, "c = connect('app.db')");
     let (least, most) = held_by_clock(&mut holder, "c.execute('BEGIN IMMEDIATE')", 2.0, "c.execute('COMMIT')");
     let pid = holder.id();
@@ -264,7 +275,9 @@ fn waits_agree_with_the_clocks_of_those_who_waited() {
     let long: u64 = rows
         .iter()
         .filter(|row| row["pid"] == pid)
-        .flat_map(|row| row["waits"].as_array().expect("buckets")[20..].iter().filter_map(Value::as_u64).collect::<Vec<_>>())
+        .flat_map(|row| {
+            row["waits"].as_array().expect("buckets")[20..].iter().filter_map(Value::as_u64).collect::<Vec<_>>()
+        })
         .sum();
     assert_eq!(long, 10, "waits of a millisecond and more");
 }
@@ -335,7 +348,9 @@ fn nothing_stays_in_the_kernel_behind_a_mount() {
     let programs = || {
         let fds = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let all = fds.flat_map(|process| std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten());
-        all.filter_map(|fd| std::fs::read_link(fd.path()).ok()).filter(|link| link.starts_with("anon_inode:bpf_link")).count()
+        all.filter_map(|fd| std::fs::read_link(fd.path()).ok())
+            .filter(|link| link.starts_with("anon_inode:bpf_link"))
+            .count()
     };
     let before = programs();
     let mount = traced(&[]);
@@ -441,9 +456,17 @@ fn a_trace_is_complete_and_in_order() {
     events.retain(|event| event["pid"] == ours);
     let told: Vec<String> = events
         .iter()
-        .map(|event| format!("{} {} {}", event["path"].as_str().unwrap(), event["kind"].as_str().unwrap(), event["role"].as_str().unwrap()))
+        .map(|event| {
+            format!(
+                "{} {} {}",
+                event["path"].as_str().unwrap(),
+                event["kind"].as_str().unwrap(),
+                event["role"].as_str().unwrap()
+            )
+        })
         .collect();
-    let position = |what: &str| told.iter().position(|line| line == what).unwrap_or_else(|| panic!("{what}: {told:#?}"));
+    let position =
+        |what: &str| told.iter().position(|line| line == what).unwrap_or_else(|| panic!("{what}: {told:#?}"));
     let order = [
         "app.db read OPENING",
         "app.db read SHARED",
@@ -478,7 +501,8 @@ fn a_trace_of_one_database_shows_its_wal_index_too() {
     let insert = "import sqlite3\nfor n in 'ab':\n c = sqlite3.connect(n + '.db'); c.execute('INSERT INTO events(body) VALUES (1)'); c.commit(); c.close()";
     let mut paths = Vec::new();
     std::thread::scope(|scope| {
-        let reading = scope.spawn(|| (0..40).map(|_| trace.next()["path"].as_str().unwrap_or_default().to_owned()).collect());
+        let reading =
+            scope.spawn(|| (0..40).map(|_| trace.next()["path"].as_str().unwrap_or_default().to_owned()).collect());
         while !reading.is_finished() {
             run(&mount, insert);
         }
@@ -499,9 +523,16 @@ fn a_trace_goes_on_when_a_worker_dies() {
         client.does(&format!("lock(g, fcntl.LOCK_EX, {byte}, 1)"));
         mount.kill_worker();
     }
-    for byte in 0..6 {
-        assert_eq!(trace.next()["start"], byte);
+    // What a worker had taken out of the kernel when it died is told as missing.
+    let (mut seen, mut lost) = (Vec::new(), 0);
+    while seen.len() as u64 + lost < 6 {
+        let event = trace.next();
+        match event["lost"].as_u64() {
+            Some(more) => lost += more,
+            None => seen.push(event["start"].as_u64().expect("a byte")),
+        }
     }
+    assert!(seen.is_sorted() && seen.len() >= 4 && seen.last() == Some(&5), "{seen:?}, {lost} lost");
 }
 
 #[test]
@@ -523,7 +554,8 @@ fn ten_thousand_events_a_second_are_read_without_a_loss() {
             Client::ready(command)
         })
         .collect();
-    let mut cursor = ask(&mount, json!({ "command": "events", "cursor": null, "db": null }))["events"]["cursor"].clone();
+    let mut cursor =
+        ask(&mount, json!({ "command": "events", "cursor": null, "db": null }))["events"]["cursor"].clone();
     clients.iter_mut().for_each(|client| client.tell("go"));
     let mut seen = 0;
     let begun = Instant::now();
@@ -533,9 +565,7 @@ fn ten_thousand_events_a_second_are_read_without_a_loss() {
         let events = answer["events"]["events"].as_array().expect("events").len() as u64;
         seen += events;
         cursor = answer["events"]["cursor"].clone();
-        if events == 0 {
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        std::thread::sleep(Duration::from_millis(100));
         assert!(begun.elapsed() < Duration::from_secs(60), "{seen} of {}", 2 * EACH);
     }
     assert_eq!(seen, 2 * EACH);
@@ -549,7 +579,7 @@ fn ten_thousand_events_a_second_are_read_without_a_loss() {
 fn names_of_processes_cannot_speak_to_a_terminal() {
     let mount = traced(&[]);
     let mut client = puppet(&mount.point());
-    client.does("libc.prctl(15, b'\\x1b[2J\\x9b\\x07', 0, 0, 0) and None");
+    client.does("libc.prctl(15, b'\\x1b[2J\\x9b\\x07', 0, 0, 0) or None");
     let mut command = mount.hoodydb();
     command.args(["trace", "--count", "3"]).stdout(Stdio::piped());
     let mut child = command.spawn().expect("hoodydb can be run");
@@ -568,11 +598,11 @@ fn names_of_processes_cannot_speak_to_a_terminal() {
 fn ten_thousand_processes_lose_no_count() {
     let mount = traced(&[]);
     // Each is a process of its own with a row of its own, which is folded when it has ended.
-    let program = "import os, fcntl\nf = os.open('plain', os.O_RDWR | os.O_CREAT)\nfor n in range(10000):\n pid = os.fork()\n \
-         if pid == 0:\n  fcntl.lockf(f, fcntl.LOCK_EX, n % 7 + 1, 1)\n  os._exit(0)\n os.waitpid(pid, 0)";
+    let program = "import os, fcntl\nf = os.open('plain', os.O_RDWR | os.O_CREAT)\nfor n in range(10000):\n \
+         if os.fork() == 0:\n  fcntl.lockf(f, fcntl.LOCK_EX, 1, n)\n  os._exit(0)\n \
+         if n > 20: os.wait()";
     run(&mount, program);
     assert_same_count(&mount);
     let sample = sample(&mount);
     assert_eq!(sum(&sample, "calls", |_| true), 10_000);
-    let _ = python;
 }

@@ -15,6 +15,9 @@ use crate::control::{Answer, Command};
 use crate::model::{LockEvents, Traced};
 use crate::render;
 
+/// So many events at once, and more are waiting perhaps.
+const MANY: usize = 2_048;
+
 /// How often the daemon is asked.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -65,7 +68,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     while left > 0 {
         let answer = ask(&daemon, Some(cursor), &db)?;
-        let is_all = answer.events.is_empty();
+        let is_all = answer.events.len() < MANY;
         cursor = answer.cursor;
         let clock = Clock::now();
         let mut text = String::new();

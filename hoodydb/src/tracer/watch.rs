@@ -26,6 +26,9 @@ enum Entry {
     Lost(u64),
 }
 
+/// So long after the last question whoever asks is slow, and the ring is emptied before it is full.
+const SLOW: Duration = Duration::from_millis(300);
+
 /// Events that were drained.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -35,21 +38,17 @@ pub(super) struct Watch {
     before: u64,
     /// Events that found the ring full, as last seen.
     lost: u64,
+    /// Whether `before` is not known until the first event is taken in.
+    is_resumed: bool,
 }
 
 impl Watch {
-    /// Goes on where a process before this one was, if somebody asked it.
+    /// Goes on where a process before this one was, if somebody asked it. What it had not taken in is there still.
     pub(super) fn resume(&mut self, maps: &mut Maps) {
-        if !matches!(maps.switch.get(&0, 0), Ok(1)) {
-            return;
-        }
-        self.asked = Some(Instant::now());
-        self.lost = count_of(maps, count::LOST_EVENTS);
-        self.before = count_of(maps, count::EVENTS);
-        self.take_in(maps);
-        if let Some(Entry::Event(first)) = self.kept.front() {
-            // An event's number is its place, as long as none is lost.
-            self.before = first.number - 1;
+        if matches!(maps.switch.get(&0, 0), Ok(1)) {
+            self.asked = Some(Instant::now());
+            self.lost = count_of(maps, count::LOST_EVENTS);
+            self.is_resumed = true;
         }
     }
 
@@ -82,8 +81,12 @@ impl Watch {
     /// True while somebody asks.
     pub(super) fn drain(&mut self, maps: &mut Maps) -> bool {
         let Some(asked) = self.asked else { return false };
-        if asked.elapsed() < ATTENTION {
-            self.take_in(maps);
+        let since = asked.elapsed();
+        if since < ATTENTION {
+            // Left in the kernel as long as possible, where the end of this process does not touch them.
+            if since > SLOW {
+                self.take_in(maps);
+            }
             return true;
         }
         let _ = maps.switch.set(0, 0, 0);
@@ -103,6 +106,7 @@ impl Watch {
 
     fn take_in(&mut self, maps: &mut Maps) {
         let from = self.kept.len();
+        let told = count_of(maps, count::EVENTS);
         while let Some(item) = maps.events.next() {
             if item.len() == size_of::<Event>() {
                 // SAFETY: as long as an event, whose every bit pattern is a value; it may lie unaligned.
@@ -115,6 +119,13 @@ impl Watch {
             Entry::Event(event) => event.ended_ns,
             Entry::Lost(_) => u64::MAX,
         });
+        if std::mem::take(&mut self.is_resumed) {
+            // An event's number is its place, as long as none is lost.
+            self.before = match self.kept.front() {
+                Some(Entry::Event(first)) => first.number - 1,
+                _ => told,
+            };
+        }
         let lost = count_of(maps, count::LOST_EVENTS);
         if lost > self.lost {
             self.kept.push_back(Entry::Lost(lost - self.lost));
