@@ -18,6 +18,7 @@ mod sample;
 mod support;
 mod watch;
 
+use std::collections::HashSet;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
@@ -34,6 +35,8 @@ pub struct Watched {
     pub device: u64,
     /// Entries of the tables.
     pub sizes: Sizes,
+    /// As on a kernel that has no FUSE tracepoints, even where there are some.
+    pub by_system_call: bool,
 }
 
 /// Entries of the tables; what does not fit is counted, see [`Sample`].
@@ -93,6 +96,8 @@ pub struct Tracer {
     begin: Begin,
     maps: Mutex<Maps>,
     watch: Mutex<watch::Watch>,
+    /// Processes that had ended at the last fold.
+    ended: Mutex<HashSet<u32>>,
     /// Dropped last: the programs end with them.
     links: Vec<OwnedFd>,
 }
@@ -103,7 +108,7 @@ impl Tracer {
     /// # Errors
     /// Which piece is missing, and how to get it.
     pub fn start(watched: &Watched) -> Result<Self, Missing> {
-        let plan = support::Facts::gather().plan()?;
+        let plan = support::Facts::gather().plan(watched.by_system_call)?;
         let (maps, links) = load::load(watched, &plan)?;
         Ok(Self::of(watched.device, plan.begin, maps, links))
     }
@@ -123,7 +128,7 @@ impl Tracer {
     }
 
     fn of(device: u64, begin: Begin, maps: Maps, links: Vec<OwnedFd>) -> Self {
-        Self { device, begin, maps: Mutex::new(maps), watch: Mutex::default(), links }
+        Self { device, begin, maps: Mutex::new(maps), watch: Mutex::default(), ended: Mutex::default(), links }
     }
 
     /// What another process needs to go on with this one.
@@ -152,12 +157,14 @@ impl Tracer {
         sample::sample(&self.maps(), self.device)
     }
 
-    /// Folds the rows of processes that have ended into one per file and role, so that tables do not fill up with them.
+    /// Folds the rows of processes that had ended when this was called the last time into one per file and role, so that tables
+    /// do not fill up with them.
     ///
     /// # Errors
     /// As [`Self::sample`].
     pub fn fold(&self) -> Result<(), Missing> {
-        sample::fold(&mut self.maps(), sample::is_alive)
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        sample::fold(&mut self.maps(), &mut ended, sample::is_alive)
     }
 
     /// Single events behind a cursor, or only the cursor where there is none yet. From the first question on they are kept,

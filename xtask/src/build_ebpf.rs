@@ -18,8 +18,7 @@ const SUMS: &str = "hoodydb-ebpf/locks.bpf.sums";
 const BPF_LINKER: &str = "0.10.3";
 
 /// Debian's packages of a compiler with the sources of its library (bookworm-security), and what they are linked with.
-const PACKAGES: &[&str] =
-    &["rustc-web", "libstd-rust-web-1.96", "libstd-rust-web-dev", "rust-web-src", "libllvm22"];
+const PACKAGES: &[&str] = &["rustc-web", "libstd-rust-web-1.96", "libstd-rust-web-dev", "rust-web-src", "libllvm22"];
 
 /// Arguments of `build-ebpf`.
 #[derive(Debug, clap::Args)]

@@ -1,15 +1,13 @@
 //! The end of a lock call, and its begin where only the system call can be seen.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns,
-};
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use hoodydb_ebpf::{Event, FLAG_OF_DESCRIPTION, FLAG_WAITS, Hold, RowKey, Start, count, kind};
 
+use crate::events;
 use crate::holds::{self, Ends, Place, Range};
 use crate::kernel::{FileLock, Inode, Registers, by_system_call, fcntl_number};
 use crate::maps::{STARTS, count_one};
 use crate::rows::{self, Caller, Ending};
-use crate::events;
 
 /// `F_RDLCK`, `F_UNLCK` of the uapi header fcntl.h; the third kind is `F_WRLCK`.
 const F_RDLCK: u8 = 0;

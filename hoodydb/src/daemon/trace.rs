@@ -18,7 +18,7 @@ use crate::tracer::{Handed, Missing, Sizes, Tracer, Watched};
 const DRAIN: Duration = Duration::from_millis(100);
 
 /// How often rows of ended processes are folded together, in [`DRAIN`]s.
-const FOLD_EVERY: u32 = 50;
+const FOLD_EVERY: u32 = 25;
 
 const _: () = assert!(Handed::DESCRIPTORS == TRACER_DESCRIPTORS);
 
@@ -159,7 +159,7 @@ impl Files {
 }
 
 fn watched(kept: &Kept) -> Watched {
-    Watched { device: kept.mount_device(), sizes: Sizes::default() }
+    Watched { device: kept.mount_device(), sizes: Sizes::default(), by_system_call: false }
 }
 
 /// What the worker before this one left.

@@ -33,7 +33,7 @@ pub fn lost(count: u64) -> String {
 }
 
 fn row([time, pid, command, call, result, took]: [&str; 6], file: &str) -> String {
-    format!("{time:<15}  {pid:>7}  {command:<15}  {call:<17}  {result:<11}  {took:<13}  {file}\n")
+    format!("{time:<15}  {pid:>7}  {command:<15}  {call:<23}  {result:<11}  {took:<13}  {file}\n")
 }
 
 fn call(event: &LockEvent) -> String {

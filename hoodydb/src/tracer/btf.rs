@@ -176,8 +176,32 @@ fn length(types: &[u8], at: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Structs with members of 8 bytes each, and typedefs.
+    pub(in crate::tracer) fn types_of(structs: &[(&str, &[&str])], typedefs: &[&str]) -> Types {
+        let mut strings = String::from("\0");
+        let mut string = |name: &str| {
+            strings.push_str(name);
+            strings.push('\0');
+            (strings.len() - name.len() - 1) as u32
+        };
+        let mut words = vec![string("long"), INT << 24, 8, 64];
+        for (name, members) in structs {
+            let count = members.len() as u32;
+            words.extend([string(name), STRUCT << 24 | count, 8 * count]);
+            for (index, member) in members.iter().enumerate() {
+                words.extend([string(member), 1, 64 * index as u32]);
+            }
+        }
+        for name in typedefs {
+            words.extend([string(name), TYPEDEF << 24, 1]);
+        }
+        let mut types = Types::default();
+        types.add(&bytes(&words, &strings)).expect("types");
+        types
+    }
 
     /// Type information by hand: `types` as words, and the strings.
     fn bytes(types: &[u32], strings: &str) -> Vec<u8> {
@@ -192,15 +216,13 @@ mod tests {
     /// `struct inner { int a; int b; }`, `struct outer { int a; struct { int b; } ; struct inner list[4]; }`.
     fn kernel() -> Types {
         let (int, outer, inner, list, a, b) = (1, 5, 11, 17, 22, 24);
-        let types = [
-            [int, INT << 24, 4, 32].as_slice(),
-            &[inner, STRUCT << 24 | 2, 8, a, 1, 0, b, 1, 32],
-            &[0, STRUCT << 24 | 1, 4, b, 1, 0],
-            &[0, ARRAY << 24, 0, 2, 1, 4],
-            &[outer, STRUCT << 24 | 3, 40, a, 1, 0, 0, 3, 32, list, 4, 64],
-        ];
+        let mut types = vec![int, INT << 24, 4, 32];
+        types.extend([inner, STRUCT << 24 | 2, 8, a, 1, 0, b, 1, 32]);
+        types.extend([0, STRUCT << 24 | 1, 4, b, 1, 0]);
+        types.extend([0, ARRAY << 24, 0, 2, 1, 4]);
+        types.extend([outer, STRUCT << 24 | 3, 40, a, 1, 0, 0, 3, 32, list, 4, 64]);
         let mut kernel = Types::default();
-        kernel.add(&bytes(&types.concat(), STRINGS)).unwrap();
+        kernel.add(&bytes(&types, STRINGS)).unwrap();
         kernel
     }
 

@@ -85,7 +85,8 @@ impl Maps {
 /// What the kernel said, in one line: an error of aya tells its causes one by one, and a verifier's words are many lines.
 pub(super) fn refused(step: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Missing {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    let reasons: Vec<String> = causes.map(|cause| cause.to_string().lines().next().unwrap_or_default().to_owned()).collect();
+    let reasons: Vec<String> =
+        causes.map(|cause| cause.to_string().lines().next().unwrap_or_default().to_owned()).collect();
     Missing::Refused { step: step.into(), reason: reasons.join(": ") }
 }
 

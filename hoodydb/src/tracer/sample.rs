@@ -84,35 +84,31 @@ fn pid_of(key: &RowKey, row: &Row) -> u32 {
 }
 
 /// Folds the rows of processes that have ended into one per file and role; where the table is crowded all the same, those of
-/// files into one per role.
-pub(super) fn fold(maps: &mut Maps, is_alive: impl Fn(u32) -> bool) -> Result<(), Missing> {
+/// files into one per role. `ended` are the processes that had ended the last time, and are those that have now: the kernel
+/// closes the files of a process that exits a moment later, and what it counts then must not fall between two looks at a row.
+pub(super) fn fold(maps: &mut Maps, ended: &mut HashSet<u32>, is_alive: impl Fn(u32) -> bool) -> Result<(), Missing> {
     let rows = all_rows(maps)?;
-    let (mut alive, mut dead) = (HashSet::new(), HashSet::new());
-    let mut left = rows.len();
+    let pids: HashSet<u32> = rows.iter().filter(|(key, _)| key.tgid != 0).map(|(key, row)| pid_of(key, row)).collect();
+    let before = std::mem::replace(ended, pids.into_iter().filter(|pid| !is_alive(*pid)).collect());
     for (key, row) in rows.iter().filter(|(key, _)| key.tgid != 0) {
         let pid = pid_of(key, row);
-        if alive.contains(&pid) {
-            continue;
-        }
-        if dead.contains(&pid) || !is_alive(pid) {
-            dead.insert(pid);
+        if before.contains(&pid) && ended.contains(&pid) {
             fold_one(maps, *key, RowKey { tgid: 0, ..*key })?;
-            left -= 1;
-        } else {
-            alive.insert(pid);
         }
     }
     let most = maps.rows_max() / OF * CROWDED;
-    if left <= most {
+    if rows.len() <= most {
         return Ok(());
     }
-    let mut files: Vec<(u64, RowKey)> = all_rows(maps)?
+    let rows = all_rows(maps)?;
+    let over = rows.len().saturating_sub(most);
+    let mut files: Vec<(u64, RowKey)> = rows
         .into_iter()
         .filter(|(key, _)| key.tgid == 0 && key.ino != 0)
         .map(|(key, row)| (row.changed_ns, key))
         .collect();
     files.sort_unstable();
-    for (_, key) in files.into_iter().take(left - most) {
+    for (_, key) in files.into_iter().take(over) {
         fold_one(maps, key, RowKey { ino: 0, ..key })?;
     }
     Ok(())
@@ -125,7 +121,6 @@ fn fold_one(maps: &mut Maps, from: RowKey, into: RowKey) -> Result<(), Missing> 
         Err(MapError::KeyNotFound) => Ok(None),
         Err(error) => Err(unread(error)),
     };
-    // Nothing counts for a process that has ended, but for the closing of its files: that was over before it was gone.
     let Some(row) = get(maps, from)? else { return Ok(()) };
     let nobody = Row { comm: [0; 16], pid: 0, cgroup: 0, ..Row::EMPTY };
     let mut sum = get(maps, into)?.unwrap_or(nobody);

@@ -35,7 +35,7 @@ pub enum Missing {
     #[error("this kernel tells no type information ({KERNEL_TYPES}): use one that is built with CONFIG_DEBUG_INFO_BTF")]
     Types,
     /// The type information is damaged, or lacks something.
-    #[error("{0}: use another kernel, or another hoodydb")]
+    #[error("{0}: use another kernel, or a hoodydb that knows this one")]
     Field(#[from] BtfError),
     /// The tracepoint for the end of lock calls.
     #[error("this kernel has no tracepoint {0}: use one that is built with CONFIG_FTRACE and CONFIG_FILE_LOCKING")]
@@ -85,8 +85,8 @@ impl Facts {
         Self { capabilities: capabilities(&status), has_bpf, types: types() }
     }
 
-    /// Decides.
-    pub(super) fn plan(&self) -> Result<Plan, Missing> {
+    /// Decides; `by_system_call` is the way of a kernel without FUSE tracepoints.
+    pub(super) fn plan(&self, by_system_call: bool) -> Result<Plan, Missing> {
         if !self.has_bpf {
             return Err(Missing::Ebpf);
         }
@@ -103,7 +103,7 @@ impl Facts {
         }
         let mut offsets = Offsets::default();
         call_offsets(types, &mut offsets)?;
-        if types.has_typedef("btf_trace_fuse_request_send") {
+        if types.has_typedef("btf_trace_fuse_request_send") && !by_system_call {
             request_offsets(types, &mut offsets)?;
             return Ok(Plan { begin: Begin::Request, offsets });
         }
@@ -175,4 +175,72 @@ fn request_offsets(types: &Types, offsets: &mut Offsets) -> Result<(), BtfError>
     offsets.request_args = types.offset("fuse_req.args")?;
     offsets.args_value = types.offset("fuse_args.in_args.value")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a kernel has that has everything.
+    const STRUCTS: &[(&str, &[&str])] = &[
+        ("inode", &["i_sb", "i_ino"]),
+        ("super_block", &["s_dev"]),
+        ("file_lock", &["fl_type", "fl_flags", "fl_file", "fl_start", "fl_end"]),
+        ("pt_regs", &["di", "si"]),
+    ];
+    const TYPEDEFS: &[&str] = &["btf_trace_fcntl_setlk", "btf_trace_sys_enter"];
+
+    fn facts() -> Facts {
+        Facts { capabilities: Some(1 << CAP_SYS_ADMIN), has_bpf: true, types: super::types() }
+    }
+
+    fn why(facts: &Facts) -> String {
+        facts.plan(false).map(|_| String::new()).unwrap_or_else(|missing| missing.to_string())
+    }
+
+    #[test]
+    fn a_kernel_with_everything_is_seen_at_the_request() {
+        let plan = facts().plan(false).expect("this machine has what the tests need");
+        assert_eq!(plan.begin, Begin::Request);
+        assert_eq!((plan.offsets.request_opcode + 12, plan.offsets.regs_second), (plan.offsets.request_node, 0));
+        let plan = facts().plan(true).unwrap();
+        assert_eq!((plan.begin, plan.offsets.request_opcode), (Begin::SystemCall, 0));
+        assert!(plan.offsets.regs_second > 0);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let with = |numbers: &[u32]| {
+            let capabilities = numbers.iter().map(|number| 1_u64 << number).sum();
+            why(&Facts { capabilities: Some(capabilities), ..facts() })
+        };
+        assert_eq!(with(&[CAP_SYS_ADMIN]), "");
+        assert_eq!(with(&[CAP_BPF, CAP_PERFMON]), "");
+        assert!(with(&[CAP_BPF]).starts_with("the daemon lacks CAP_PERFMON: start it as root"));
+        assert!(with(&[CAP_PERFMON]).starts_with("the daemon lacks CAP_BPF: "));
+        assert!(with(&[]).starts_with("the daemon lacks CAP_BPF and CAP_PERFMON: "));
+        assert_eq!(why(&Facts { capabilities: None, ..facts() }), "", "what cannot be told is not missing");
+        assert!(why(&Facts { has_bpf: false, ..facts() }).contains("CONFIG_BPF_SYSCALL"));
+        assert!(why(&Facts { types: None, ..facts() }).contains("CONFIG_DEBUG_INFO_BTF"));
+        let damaged = Facts { types: Some(Err(BtfError::Damaged)), ..facts() };
+        assert!(why(&damaged).starts_with("the kernel's type information cannot be read: use another kernel"));
+    }
+
+    #[test]
+    fn a_kernel_that_lacks_a_piece_is_told_which() {
+        let mut types = crate::tracer::btf::tests::types_of(STRUCTS, TYPEDEFS);
+        let missing = why(&Facts { types: Some(Ok(types)), ..facts() });
+        assert_eq!(
+            missing,
+            "this kernel has no file.f_path.dentry: use another kernel, or a hoodydb that knows this one"
+        );
+        types = crate::tracer::btf::tests::types_of(STRUCTS, &["btf_trace_sys_enter"]);
+        assert!(why(&Facts { types: Some(Ok(types)), ..facts() }).contains("no tracepoint filelock:fcntl_setlk"));
+    }
+
+    #[test]
+    fn capabilities_are_read_from_proc() {
+        assert_eq!(capabilities("Name:\tx\nCapEff:\t000001fffeffffff\n"), Some(0x01ff_feff_ffff));
+        assert_eq!(capabilities("Name:\tx\n"), None);
+    }
 }

@@ -100,7 +100,10 @@ impl Watch {
         // What came when nobody asked any more is nobody's.
         while maps.events.next().is_some() {}
         self.lost = count_of(maps, count::LOST_EVENTS);
-        self.before = self.before.max(count_of(maps, count::EVENTS));
+        if self.before == 0 {
+            // Behind whatever a process before this one has told.
+            self.before = count_of(maps, count::EVENTS);
+        }
         let _ = maps.switch.set(0, 1, 0);
     }
 
