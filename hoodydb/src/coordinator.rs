@@ -95,10 +95,13 @@ struct State<R> {
     parked: BTreeMap<Ticket, Parked<R>>,
     decisions: Vec<Decision>,
     probes: Vec<(FileId, u64, Tid)>,
+    last_saved_bytes: usize,
     /// The containers of the processes seen so far.
     groups: HashMap<Pid, Group>,
     /// When the timer thread wakes by itself.
     armed: Option<Timestamp>,
+    /// Something has happened since it last looked.
+    busy: bool,
     /// The reaper sleeps until somebody waits.
     reaper_idle: bool,
     ended: bool,
@@ -111,6 +114,9 @@ struct Parked<R> {
     wait: bool,
     since: Timestamp,
 }
+
+/// Deadlines are kept to so many ns, or better.
+const TIMER_GRAIN_NS: u64 = 1_000_000;
 
 /// Processes whose container is remembered; then it starts anew.
 const MAX_GROUPS_CACHED: usize = 16_384;
@@ -137,8 +143,10 @@ impl<R: Reply> Coordinator<R> {
             parked: BTreeMap::new(),
             decisions: Vec::new(),
             probes: Vec::new(),
+            last_saved_bytes: 0,
             groups: HashMap::new(),
             armed: None,
+            busy: false,
             reaper_idle: false,
             ended: false,
         };
@@ -150,6 +158,9 @@ impl<R: Reply> Coordinator<R> {
             // The first thing kept is a whole state: a successor need not replay what this process has replayed.
             due: AtomicBool::new(true),
         });
+        if left.state.is_some() || !left.entries.is_empty() {
+            this.happened(Event::Resumed);
+        }
         let weak = Arc::downgrade(&this);
         std::thread::Builder::new().name("lock-timer".into()).spawn(move || Self::run_timer(&weak))?;
         let weak = Arc::downgrade(&this);
@@ -184,7 +195,10 @@ impl<R: Reply> Coordinator<R> {
     }
 
     fn keep_state(&self, state: &mut State<R>) {
-        let bytes = state.manager.save();
+        // As large as the last one, and a little: a buffer that doubles would take three times as much.
+        let mut bytes = Vec::with_capacity(state.last_saved_bytes + state.last_saved_bytes / 8);
+        state.manager.save_into(&mut bytes);
+        state.last_saved_bytes = bytes.len();
         if let Err(error) = state.record.checkpoint(&bytes) {
             // Without a record a successor would grant what is held.
             tracing::error!(%error, bytes = bytes.len(), "the daemon ends");
@@ -212,10 +226,6 @@ impl<R: Reply> Coordinator<R> {
     pub fn set_lock(&self, ticket: Ticket, call: LockCall, reply: R) {
         let _sending = self.begin();
         let mut state = self.lock();
-        if let Some(result) = state.answered.remove(&ticket) {
-            drop(state);
-            return Self::send(vec![(reply, result)]);
-        }
         let mut group = state.groups.get(&call.pid).copied();
         if group.is_none() && call.kind.is_some() {
             // Once per process; the file of /proc is read outside of the mutex.
@@ -227,6 +237,11 @@ impl<R: Reply> Coordinator<R> {
             }
             state.groups.insert(call.pid, found);
             group = Some(found);
+        }
+        // Last of all: while the mutex was let go of, its wait may have ended.
+        if let Some(result) = state.answered.remove(&ticket) {
+            drop(state);
+            return Self::send(vec![(reply, result)]);
         }
         let since = self.now();
         state.parked.insert(ticket, Parked { reply, pid: call.pid, tid: call.tid, wait: call.wait, since });
@@ -286,7 +301,8 @@ impl<R: Reply> Coordinator<R> {
     /// Wakes the threads that have something new to do.
     fn wake(&self, state: &mut State<R>) {
         let next = state.manager.next_deadline();
-        let sooner = next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed));
+        state.busy = true;
+        let sooner = next.is_some_and(|next| state.armed.is_none_or(|armed| next.plus(TIMER_GRAIN_NS) < armed));
         if sooner || !state.probes.is_empty() {
             self.timer.notify_one();
         }
@@ -307,7 +323,7 @@ impl<R: Reply> Coordinator<R> {
 
     fn run_timer(weak: &Weak<Self>) {
         // While nothing is due, a look once a second is enough to notice the end.
-        const IDLE: Duration = Duration::from_secs(1);
+        const IDLE_NS: u64 = 1_000_000_000;
         let mut watch = activity::Watch::default();
         while let Some(this) = weak.upgrade() {
             let mut state = this.lock();
@@ -330,8 +346,11 @@ impl<R: Reply> Coordinator<R> {
                 this.happened(Event::Tick);
                 continue;
             }
-            state.armed = Some(next.unwrap_or(now.plus(1_000_000_000)));
-            let sleep = next.map_or(IDLE, |next| Duration::from_nanos(next.since(now))).min(IDLE);
+            // While calls come and go so do deadlines: one look per grain costs less than to be woken for each.
+            let soon = std::mem::take(&mut state.busy).then(|| now.plus(TIMER_GRAIN_NS)).filter(|_| next.is_some());
+            let until = [next, soon].into_iter().flatten().min().unwrap_or(now.plus(IDLE_NS));
+            state.armed = Some(until);
+            let sleep = Duration::from_nanos(until.since(now).min(IDLE_NS));
             let (mut state, _) = this.timer.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner);
             // Nobody needs to wake a thread that is awake.
             state.armed = Some(Timestamp(0));

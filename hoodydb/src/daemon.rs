@@ -59,6 +59,9 @@ pub struct Options {
     pub threads: usize,
     /// Whether passthrough is used where the kernel has it.
     pub passthrough: bool,
+    /// Whether idle processors are kept from deep sleep while many requests come.
+    #[serde(default = "yes")]
+    pub quick_wake: bool,
     /// How long an unmount waits for running transactions before it names them.
     pub drain: Duration,
     /// Where the control socket is made.
@@ -66,6 +69,11 @@ pub struct Options {
     /// Whether lock calls are traced in the kernel.
     #[serde(default)]
     pub trace: bool,
+}
+
+/// For the options of a program that did not know of one.
+fn yes() -> bool {
+    true
 }
 
 impl Options {
@@ -81,6 +89,7 @@ impl Options {
             access: self.access,
             threads: self.threads,
             passthrough: self.passthrough,
+            quick_wake: self.quick_wake,
         }
     }
 }

@@ -27,6 +27,7 @@ mod backing;
 mod buffers;
 mod contents;
 mod directory;
+mod disk;
 mod filesystem;
 mod forgotten;
 mod handles;
@@ -34,6 +35,8 @@ mod inodes;
 mod mount;
 mod names;
 mod once;
+mod quick_wake;
+mod readers;
 mod requests;
 mod root_rights;
 mod shares;
@@ -43,8 +46,11 @@ pub use backing::{Named, OpenedHook, PRIVATE_NAME, RefuseOpen};
 pub use mount::FILE_SYSTEM_TYPE;
 
 use backing::Backing;
+use disk::Disk;
 use filesystem::HoodyFs;
 use forgotten::Forgotten;
+use quick_wake::QuickWake;
+use readers::Readers;
 
 /// Whose rights count on the mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -69,6 +75,8 @@ pub struct MountOptions {
     pub threads: usize,
     /// Whether passthrough is used where the kernel has it.
     pub passthrough: bool,
+    /// Whether idle processors are kept from deep sleep while many requests come.
+    pub quick_wake: bool,
 }
 
 /// A lock call's answer on its way to the kernel.
@@ -106,6 +114,8 @@ pub struct FuseStats {
     pub passthrough: bool,
     /// Why not, in words, where `passthrough` is false.
     pub passthrough_missing: Option<String>,
+    /// Why idle processors sleep as they like while many requests come; none if they do not.
+    pub quick_wake_missing: Option<String>,
 }
 
 /// A live mount.
@@ -116,6 +126,7 @@ pub struct FuseMount {
     session: Mutex<Option<Session<HoodyFs>>>,
     forgotten: Forgotten,
     threads: usize,
+    readers: Arc<Readers>,
     ended: Arc<Ended>,
 }
 
@@ -203,7 +214,7 @@ impl FuseMount {
     /// If the session cannot be set up, or would answer INIT in another way than the first did.
     pub fn start(options: MountOptions, mut resources: Resources<'_>) -> Result<Self, FuseError> {
         let failed = |source: io::Error| FuseError::Session { path: options.mountpoint.clone(), source };
-        let (session, backing) = Self::adopt(&options, &mut resources).map_err(failed)?;
+        let (session, backing, readers) = Self::adopt(&options, &mut resources).map_err(failed)?;
         Ok(Self {
             mountpoint: options.mountpoint.clone(),
             device: resources.mount_device,
@@ -211,11 +222,15 @@ impl FuseMount {
             backing,
             session: Mutex::new(Some(session)),
             threads: options.threads.max(1),
+            readers,
             ended: Arc::new(Ended::default()),
         })
     }
 
-    fn adopt(options: &MountOptions, resources: &mut Resources<'_>) -> io::Result<(Session<HoodyFs>, Arc<Backing>)> {
+    fn adopt(
+        options: &MountOptions,
+        resources: &mut Resources<'_>,
+    ) -> io::Result<(Session<HoodyFs>, Arc<Backing>, Arc<Readers>)> {
         let limit = raise_descriptor_limit();
         let refuses = resources.refuses.take();
         let named: Named = std::mem::replace(&mut resources.named, Box::new(|_, _| ()));
@@ -227,6 +242,7 @@ impl FuseMount {
             Arc::clone(&resources.coordinator),
             limit,
             memory,
+            QuickWake::new(options.quick_wake),
         )?);
         let _ = backing.device.set(device.try_clone()?);
         if let Some(refuses) = refuses {
@@ -236,9 +252,12 @@ impl FuseMount {
         if let Some(opened) = opened {
             let _ = backing.opened.set(opened);
         }
+        let session_device = device.try_clone()?;
+        let readers = Arc::new(Readers::new(options.threads.max(1), move || mount::is_over(&session_device)));
         let filesystem = HoodyFs {
             backing: Arc::clone(&backing),
-            pool: resources.pool.clone(),
+            disk: Disk::new(resources.pool.clone(), Arc::clone(&readers)),
+            readers: Arc::clone(&readers),
             stack_depth: stack_depth(&resources.root)?,
             want_passthrough: options.passthrough,
         };
@@ -257,7 +276,7 @@ impl FuseMount {
         if backing.is_successor {
             backing.clear_up(memory.fd());
         }
-        Ok((session, backing))
+        Ok((session, backing, readers))
     }
 
     /// Begins to answer, with the requests first that a dead worker had read and not answered.
@@ -277,8 +296,11 @@ impl FuseMount {
             *signal.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
             signal.changed.notify_all();
         })?;
-        let threads = self.threads;
-        std::thread::Builder::new().name("buffers".into()).spawn(move || buffers::keep_in_memory(threads))?;
+        let (threads, readers) = (self.threads, Arc::clone(&self.readers));
+        std::thread::Builder::new().name("buffers".into()).spawn(move || {
+            buffers::keep_in_memory(threads);
+            readers.settled();
+        })?;
         Ok(())
     }
 
@@ -335,6 +357,7 @@ impl FuseMount {
             handles_max: self.backing.max_handles,
             passthrough: self.backing.passthrough.load(Relaxed),
             passthrough_missing: missing,
+            quick_wake_missing: self.backing.quick_wake.missing().map(str::to_owned),
         }
     }
 
@@ -367,7 +390,9 @@ impl FuseMount {
     /// # Errors
     /// EBUSY while files are open and `lazy` is false.
     pub fn unmount(&self, lazy: bool) -> io::Result<()> {
-        mount::unmount(&self.mountpoint, lazy)
+        mount::unmount(&self.mountpoint, lazy)?;
+        self.readers.end();
+        Ok(())
     }
 
     /// Waits until the kernel has ended the session (unmounted and the last file closed, or aborted), `timeout` at most.

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 mod range;
+pub(crate) mod small_map;
 mod table;
 
 pub use range::ByteRange;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::lock::small_map::SmallMap;
 use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid, Tid};
 use crate::sqlite::lock_bytes::wal_index;
 
@@ -22,6 +23,7 @@ mod database;
 mod deadlock;
 mod event;
 mod history;
+mod line;
 mod posix;
 mod queue;
 pub mod saved;
@@ -39,7 +41,7 @@ use view::{Counters, View};
 
 #[derive(Serialize, Deserialize)]
 enum Slot {
-    Plain(PosixFile),
+    Plain(Box<PosixFile>),
     Database(Box<Database>),
     IndexOf(FileId),
 }
@@ -63,7 +65,7 @@ pub struct LockManager {
     index_links: BTreeMap<FileId, FileId>,
     policies: BTreeMap<FileId, Policy>,
     /// By name rather than by number: a handle that is told of twice counts once.
-    open_handles: BTreeMap<FileId, BTreeSet<Handle>>,
+    open_handles: BTreeMap<FileId, SmallMap<Handle, ()>>,
     read_only: BTreeSet<Handle>,
     timers: BTreeSet<(Timestamp, FileId)>,
     graph: WaitGraph,
@@ -95,7 +97,7 @@ impl LockManager {
         match event {
             Event::Set(ticket, call, group) => self.set(now, ticket, call, group, out),
             Event::Opened { file, handle, read_only } => {
-                self.open_handles.entry(file).or_default().insert(handle);
+                self.open_handles.entry(file).or_default().insert(handle, ());
                 if read_only {
                     self.read_only.insert(handle);
                 }
@@ -142,6 +144,7 @@ impl LockManager {
                 }
             }
             Event::Tick => self.tick(now, out),
+            Event::Resumed => self.resumed(now, out),
         }
         self.deny_cycles(now, out);
     }
@@ -220,7 +223,7 @@ impl LockManager {
             self.files.remove(&call.file);
             self.database(call.file);
         } else {
-            self.files.entry(call.file).or_insert_with(|| Slot::Plain(PosixFile::new(call.file)));
+            self.files.entry(call.file).or_insert_with(|| Slot::Plain(Box::new(PosixFile::new(call.file))));
         }
     }
 
@@ -387,6 +390,15 @@ impl LockManager {
         }
     }
 
+    fn resumed(&mut self, now: Timestamp, out: &mut Vec<Decision>) {
+        for slot in self.files.values_mut() {
+            if let Slot::Database(database) = slot {
+                database.resumed(now, &self.config);
+            }
+        }
+        self.settle_all(now, out);
+    }
+
     fn settle(&mut self, now: Timestamp, file: FileId, out: &mut Vec<Decision>) {
         self.on_file(now, file, out, |slot, _, context| {
             if let Slot::Database(database) = slot {
@@ -449,7 +461,7 @@ impl LockManager {
 
     /// Bytes of one record, one waiter and one idle database, for `docs/`.
     pub const fn sizes() -> (usize, usize, usize) {
-        (size_of::<crate::lock::Record>(), size_of::<queue::Waiter>(), size_of::<Database>())
+        (size_of::<crate::lock::Record>(), size_of::<line::Waiter>(), size_of::<Database>())
     }
 }
 

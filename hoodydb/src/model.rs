@@ -60,6 +60,12 @@ pub struct MountStatus {
     pub passthrough: bool,
     /// Why not, where `passthrough` is false.
     pub passthrough_missing: Option<String>,
+    /// Whether idle processors are kept from deep sleep while many requests come.
+    #[serde(default)]
+    pub quick_wake: bool,
+    /// Why not, where `quick_wake` is false.
+    #[serde(default)]
+    pub quick_wake_missing: Option<String>,
     /// Since the mount became live.
     pub uptime_s: u64,
     /// Requests answered so far, by FUSE operation.

@@ -51,6 +51,17 @@ impl Mount {
     /// # Panics
     /// If the mount does not come up.
     pub fn of(binary: PathBuf, prefix: &[&str], options: &[&str]) -> Self {
+        Self::attempt(binary, prefix, options).unwrap_or_else(|why| panic!("the mount does not come up: {why}"))
+    }
+
+    /// The same for programs that tell why it does not come up.
+    ///
+    /// # Errors
+    /// What `hoodydb mount` said.
+    ///
+    /// # Panics
+    /// If the binary cannot be run.
+    pub fn attempt(binary: PathBuf, prefix: &[&str], options: &[&str]) -> Result<Self, String> {
         let place = Place::new();
         for name in ["run", "data", "mnt"] {
             place.directory(name);
@@ -58,8 +69,7 @@ impl Mount {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let mount = Self { place, binary, prefix: owned(prefix), options: owned(options) };
         let output = mount.start();
-        assert!(output.status.success(), "the mount does not come up: {}", text(&output.stderr));
-        mount
+        if output.status.success() { Ok(mount) } else { Err(text(&output.stderr)) }
     }
 
     /// Starts the daemon, as at first or after its death; it is live when this returns with success.

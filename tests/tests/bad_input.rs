@@ -331,6 +331,49 @@ fn the_daemon_answers_while_every_request_sleeps_on_the_disk() {
     unmount(&bench, &point.join("any"));
 }
 
+#[test]
+fn a_run_directory_whose_sockets_have_no_room_is_refused() {
+    let bench = Bench::new();
+    let (deep, point) = (bench.path(&format!("run/{}", "d".repeat(100))), bench.path("mnt"));
+    let mut command = Command::new(&bench.hoodydb);
+    command.env("HOODYDB_RUN_DIR", deep).args(["mount", &point, "--data", &bench.path("data")]);
+    bench.refuses(&command.output().expect("hoodydb runs"), 1, &["too long", "HOODYDB_RUN_DIR"]);
+    assert_eq!(std::fs::read_dir(point).expect("a directory").count(), 0, "nothing is mounted");
+}
+
+#[test]
+fn an_error_of_the_disk_reaches_the_client_and_the_mount_goes_on() {
+    if !Path::new("/dev/loop-control").exists() {
+        return skip("no loop devices");
+    }
+    let bench = Bench::new();
+    // A disk of 64 MiB whose blocks lie in 8 MiB: the first write beyond fails as that of a broken disk.
+    bench.place.directory("broken");
+    bench.tmpfs("broken", MountFlags::empty(), c"size=8m");
+    let (image, data) = (bench.path("broken/image"), bench.path("data"));
+    std::fs::File::create(&image).and_then(|file| file.set_len(64 << 20)).expect("a file");
+    run("mkfs.ext4", &["-q", "-J", "size=4", &image]);
+    run("mount", &["-o", "loop,errors=continue", &image, &data]);
+    let output = bench.mount("mnt", "data");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let path = bench.place.path().join("mnt/app.db");
+    database::create(&path, Mode::Wal);
+    let connection = database::open(&path);
+    connection.pragma_update(None, "synchronous", "FULL").expect("a pragma");
+    let failed = loop {
+        if let Err(error) = connection.execute("INSERT INTO events(body) VALUES (randomblob(100000))", []) {
+            break error.to_string();
+        }
+    };
+    assert!(failed.contains("disk I/O error"), "{failed}");
+    drop(connection);
+    let mut status = Command::new(&bench.hoodydb);
+    let output = status.arg("status").env("HOODYDB_RUN_DIR", bench.path("run")).output().expect("hoodydb runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(std::fs::metadata(&path).is_ok_and(|file| file.len() > 0), "the mount answers");
+    unmount(&bench, &path);
+}
+
 fn unmount(bench: &Bench, path: &Path) {
     let mut command = Command::new(&bench.hoodydb);
     command.env("HOODYDB_RUN_DIR", bench.path("run")).arg("umount").arg(path.parent().expect("a mount point"));

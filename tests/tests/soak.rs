@@ -111,7 +111,11 @@ fn disturb(mount: &Mount, load: &mut Load, writer: usize, end: Instant) -> (Deat
     for copy in &copies {
         std::fs::copy(binary(), copy).expect("the binary can be copied");
     }
-    let told = |client: &mut Client| client.ask("longest").parse::<u64>().ok();
+    // A client that has ended says its report instead.
+    let told = |client: &mut Client| {
+        let answer = client.ask("longest");
+        answer.parse::<u64>().unwrap_or_else(|_| panic!("instead of a time: {answer}"))
+    };
     told(&mut load.clients[writer].1);
     while Instant::now() < end && load.clients.iter_mut().all(|(_, client)| !client.has_ended()) {
         // The pace of the kills is part of the load, not a wait for something to be true.
@@ -133,7 +137,7 @@ fn disturb(mount: &Mount, load: &mut Load, writer: usize, end: Instant) -> (Deat
             deaths.workers += 1;
         }
         deaths.note(mount);
-        longest.extend(told(&mut load.clients[writer].1));
+        longest.push(told(&mut load.clients[writer].1));
     }
     (deaths, longest)
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build_ebpf;
 mod demo;
 mod docs;
@@ -33,6 +34,8 @@ enum Task {
     Gate(gate::Args),
     /// Build the lock tracer's eBPF programs, or say why the committed object stays
     BuildEbpf(build_ebpf::Args),
+    /// Measure the mount against the plain disk and PostgreSQL; a full run writes docs/BENCHMARKS.md
+    Bench(bench::Args),
     /// Write docs/CLI.md anew from the program's own help
     Docs(docs::Args),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Test(args) => args.run(),
         Task::Gate(args) => args.run(),
         Task::BuildEbpf(args) => args.run(),
+        Task::Bench(args) => args.run(),
         Task::Docs(args) => args.run(),
     };
     match result {

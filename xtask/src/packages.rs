@@ -1,4 +1,4 @@
-//! Debian packages that a task needs: says what is missing and installs it. Called by `demo` and `test`.
+//! Debian packages that a task needs: says what is missing and installs it. Called by `demo`, `test` and `bench`.
 //!
 //! It only ever adds packages; on a system without apt it names what to install by hand.
 
@@ -10,6 +10,12 @@ use crate::shell;
 
 /// What the demonstration needs.
 pub const DEMO: &[&str] = &["sqlite3", "gcc"];
+
+/// What the benchmark needs.
+pub const BENCH: &[&str] = &["sqlite3", "gcc", "util-linux"];
+
+/// What it is measured against.
+pub const BENCH_PEER: &[&str] = &["postgresql"];
 
 /// What the tests need, the SQLite of every language above all.
 pub const TESTS: &[&str] = &[

@@ -17,8 +17,8 @@ use crate::lock::{FileId, Pid};
 use crate::manager::Policy;
 use crate::manager::view::{DatabaseView, HolderView, WaiterView};
 use crate::model::{
-    Counts, DatabaseLocks, DatabaseStatus, Holder, LockEvents, MountLocks, MountStatus, OpenFile, PolicyAnswer, ProcessName,
-    Restart, UnmountAnswer, Waiter, printable, text_of,
+    Counts, DatabaseLocks, DatabaseStatus, Holder, LockEvents, MountLocks, MountStatus, OpenFile, PolicyAnswer,
+    ProcessName, Restart, UnmountAnswer, Waiter, printable, text_of,
 };
 use crate::process::{Halted, command_of, halted, open_files};
 
@@ -94,6 +94,8 @@ impl Live {
             max_wait_ms: u64::try_from(self.options().max_wait.as_millis()).unwrap_or(u64::MAX),
             passthrough: stats.passthrough,
             passthrough_missing: stats.passthrough_missing,
+            quick_wake: stats.quick_wake_missing.is_none(),
+            quick_wake_missing: stats.quick_wake_missing,
             uptime_s: self.uptime_s(),
             requests_total: stats.requests.iter().map(|(_, count)| count).sum(),
             requests: stats.requests.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),

@@ -21,6 +21,7 @@ use super::handles::{Handles, OpenFile};
 use super::inodes::libc_mode::{S_IFMT, S_IFREG};
 use super::inodes::{Inodes, ROOT, file_id};
 use super::once::{AtWork, Once};
+use super::quick_wake::QuickWake;
 use super::requests::{Operation, Requests};
 use super::root_rights::RootRights;
 use super::shares::Opener;
@@ -52,6 +53,7 @@ pub(super) struct Backing {
     pub(super) at_work: AtWork,
     pub(super) coordinator: Arc<Coordinator<LockReply>>,
     pub(super) requests: Requests,
+    pub(super) quick_wake: QuickWake,
     pub(super) access: Access,
     pub(super) root_rights: RootRights,
     /// /dev/fuse, once the session stands.
@@ -97,6 +99,7 @@ impl Backing {
         coordinator: Arc<Coordinator<LockReply>>,
         max_descriptors: u64,
         memory: &Memory,
+        quick_wake: QuickWake,
     ) -> io::Result<Self> {
         let descriptors_of_self =
             rustix::fs::open("/proc/self/fd", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -114,6 +117,7 @@ impl Backing {
             at_work: AtWork::new(memory),
             coordinator,
             requests: Requests::new(memory),
+            quick_wake,
             access,
             device: OnceLock::new(),
             passthrough: AtomicBool::new(false),

@@ -1,7 +1,7 @@
 //! The requests of the kernel, translated: each method names its operation, decides where it runs, and maps the result.
 //!
-//! Inline on the reader thread: locks, flushes, releases, attributes and opens of inodes at hand. On the pool: whatever may
-//! sleep on the disk. Every reply happens exactly once, by move.
+//! On the reader thread: locks, flushes, attributes and opens of inodes at hand. Whatever may sleep on the disk runs where
+//! [`Disk`] says. Every reply happens exactly once, by move.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -21,8 +21,10 @@ use super::adopt::RESENT;
 use super::attributes::negative;
 use super::backing::{Backing, Caller, Opened};
 use super::contents::Changes;
+use super::disk::Disk;
 use super::inodes::file_id;
 use super::once::Once;
+use super::readers::Readers;
 use super::requests::Operation;
 use super::{Access, LockReply};
 use crate::fault;
@@ -45,7 +47,9 @@ const UNLOCK: i32 = 2;
 /// The file system of a mount.
 pub(super) struct HoodyFs {
     pub(super) backing: Arc<Backing>,
-    pub(super) pool: tokio::runtime::Handle,
+    pub(super) disk: Disk,
+    /// Which threads wait for requests.
+    pub(super) readers: Arc<Readers>,
     /// Stacked file systems that the backing directory itself is made of.
     pub(super) stack_depth: u32,
     pub(super) want_passthrough: bool,
@@ -141,10 +145,23 @@ impl HoodyFs {
     /// Counts a request and opens its span: the one place where requests are told of.
     fn begin(&self, operation: Operation, request: &Request, node: u64) {
         self.backing.requests.count(operation);
+        self.backing.quick_wake.request();
+        self.readers.request(request.pid());
         tracing::trace!(?operation, unique = request.unique().0, pid = request.pid(), node, "request");
     }
 
     /// Runs `work` where it may sleep, and answers with its result.
+    fn on_disk<R: Fail, T: Send + 'static>(
+        &self,
+        reply: R,
+        work: impl FnOnce(&Backing) -> io::Result<T> + Send + 'static,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) {
+        let backing = self.backing.clone();
+        self.disk.run(move || finish(reply, work(&backing), answer));
+    }
+
+    /// The same for what takes long by its nature.
     fn on_pool<R: Fail, T: Send + 'static>(
         &self,
         reply: R,
@@ -152,11 +169,11 @@ impl HoodyFs {
         answer: impl FnOnce(R, T) + Send + 'static,
     ) {
         let backing = self.backing.clone();
-        self.pool.spawn_blocking(move || finish(reply, work(&backing), answer));
+        self.disk.run_long(move || finish(reply, work(&backing), answer));
     }
 
-    /// The same for a request that must take effect once: its slot is let go of after the reply.
-    fn once_on_pool<R: Fail, T: Send + 'static>(
+    /// Runs what must take effect once where it may sleep: its slot is let go of after the reply.
+    fn once_on_disk<R: Fail, T: Send + 'static>(
         &self,
         mut once: Once,
         reply: R,
@@ -164,7 +181,7 @@ impl HoodyFs {
         answer: impl FnOnce(R, T) + Send + 'static,
     ) {
         let backing = self.backing.clone();
-        self.pool.spawn_blocking(move || {
+        self.disk.run(move || {
             fault::point();
             finish(reply, work(&backing, &mut once), answer);
             drop(once);
@@ -252,7 +269,7 @@ impl Filesystem for HoodyFs {
             None => {
                 let name = name.to_owned();
                 let work = move |backing: &Backing, once: &mut Once| backing.lookup(parent.0, &name, once);
-                self.once_on_pool(once, reply, work, entry_or_none);
+                self.once_on_disk(once, reply, work, entry_or_none);
             }
         }
     }
@@ -261,7 +278,7 @@ impl Filesystem for HoodyFs {
         self.begin(Operation::Forget, request, node.0);
         if let Some(fd) = self.backing.inodes.forget(node.0, count) {
             // The last descriptor of a deleted file: freeing its blocks may take the disk long.
-            self.pool.spawn_blocking(move || drop(fd));
+            self.disk.run(move || drop(fd));
         }
     }
 
@@ -272,7 +289,7 @@ impl Filesystem for HoodyFs {
         if self.backing.inodes.cached_path_fd(node.0).is_some() {
             return finish(reply, self.backing.getattr(node.0, handle), answer);
         }
-        self.on_pool(reply, move |backing| backing.getattr(node.0, handle), answer);
+        self.on_disk(reply, move |backing| backing.getattr(node.0, handle), answer);
     }
 
     fn setattr(
@@ -296,7 +313,7 @@ impl Filesystem for HoodyFs {
         self.begin(Operation::SetAttr, request, node.0);
         let changes = Changes { mode, uid, gid, size, atime, mtime };
         let handle = handle.map(|handle| handle.0);
-        self.on_pool(
+        self.on_disk(
             reply,
             move |backing| backing.setattr(node.0, handle, changes),
             |reply, attributes| reply.attr(&TTL, &attributes),
@@ -305,7 +322,7 @@ impl Filesystem for HoodyFs {
 
     fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
         self.begin(Operation::ReadLink, request, node.0);
-        self.on_pool(reply, move |backing| backing.readlink(node.0), |reply, target| reply.data(&target));
+        self.on_disk(reply, move |backing| backing.readlink(node.0), |reply, target| reply.data(&target));
     }
 
     fn mknod(
@@ -322,7 +339,7 @@ impl Filesystem for HoodyFs {
         let (name, caller) = (name.to_owned(), caller(request));
         let work =
             move |backing: &Backing, once: &mut Once| backing.mknod((parent.0, &name), mode & !umask, caller, once);
-        self.once_on_pool(self.once(request), reply, work, entry);
+        self.once_on_disk(self.once(request), reply, work, entry);
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
@@ -330,28 +347,28 @@ impl Filesystem for HoodyFs {
         let (name, caller) = (name.to_owned(), caller(request));
         let work =
             move |backing: &Backing, once: &mut Once| backing.mkdir((parent.0, &name), mode & !umask, caller, once);
-        self.once_on_pool(self.once(request), reply, work, entry);
+        self.once_on_disk(self.once(request), reply, work, entry);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.begin(Operation::Unlink, request, parent.0);
         let name = name.to_owned();
         let work = move |backing: &Backing, once: &mut Once| backing.unlink(parent.0, &name, false, once);
-        self.once_on_pool(self.once(request), reply, work, done);
+        self.once_on_disk(self.once(request), reply, work, done);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.begin(Operation::RmDir, request, parent.0);
         let name = name.to_owned();
         let work = move |backing: &Backing, once: &mut Once| backing.unlink(parent.0, &name, true, once);
-        self.once_on_pool(self.once(request), reply, work, done);
+        self.once_on_disk(self.once(request), reply, work, done);
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         self.begin(Operation::Symlink, request, parent.0);
         let (name, target, caller) = (name.to_owned(), target.to_owned(), caller(request));
         let work = move |backing: &Backing, once: &mut Once| backing.symlink((parent.0, &name), &target, caller, once);
-        self.once_on_pool(self.once(request), reply, work, entry);
+        self.once_on_disk(self.once(request), reply, work, entry);
     }
 
     fn rename(
@@ -369,14 +386,14 @@ impl Filesystem for HoodyFs {
         let work = move |backing: &Backing, once: &mut Once| {
             backing.rename((parent.0, &name), (new_parent.0, &new_name), flags.bits(), once)
         };
-        self.once_on_pool(self.once(request), reply, work, done);
+        self.once_on_disk(self.once(request), reply, work, done);
     }
 
     fn link(&self, request: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.begin(Operation::Link, request, node.0);
         let name = name.to_owned();
         let work = move |backing: &Backing, once: &mut Once| backing.link(node.0, parent.0, &name, once);
-        self.once_on_pool(self.once(request), reply, work, entry);
+        self.once_on_disk(self.once(request), reply, work, entry);
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -387,7 +404,7 @@ impl Filesystem for HoodyFs {
             return finish(reply, self.backing.open(node.0, flags.0, caller(request), number(request)), opened);
         }
         let (caller, number) = (caller(request), number(request));
-        self.on_pool(reply, move |backing| backing.open(node.0, flags.0, caller, number), opened);
+        self.on_disk(reply, move |backing| backing.open(node.0, flags.0, caller, number), opened);
     }
 
     fn create(
@@ -405,7 +422,7 @@ impl Filesystem for HoodyFs {
         let work = move |backing: &Backing, once: &mut Once| {
             backing.create((parent.0, &name), mode & !umask, flags, caller, once)
         };
-        self.once_on_pool(self.once(request), reply, work, created);
+        self.once_on_disk(self.once(request), reply, work, created);
     }
 
     fn read(
@@ -420,7 +437,7 @@ impl Filesystem for HoodyFs {
         reply: ReplyData,
     ) {
         self.begin(Operation::Read, request, node.0);
-        self.on_pool(reply, move |backing| backing.read(handle.0, offset, size), |reply, data| reply.data(&data));
+        self.on_disk(reply, move |backing| backing.read(handle.0, offset, size), |reply, data| reply.data(&data));
     }
 
     fn write(
@@ -437,7 +454,7 @@ impl Filesystem for HoodyFs {
     ) {
         self.begin(Operation::Write, request, node.0);
         let data = data.to_vec();
-        self.on_pool(reply, move |backing| backing.write(handle.0, offset, &data), ReplyWrite::written);
+        self.on_disk(reply, move |backing| backing.write(handle.0, offset, &data), ReplyWrite::written);
     }
 
     fn flush(&self, request: &Request, node: INodeNo, handle: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
@@ -469,13 +486,13 @@ impl Filesystem for HoodyFs {
         reply.ok();
         // The last close of a deleted file frees its blocks, that of one that was cut short may flush them.
         if may_take_long {
-            self.pool.spawn_blocking(move || drop(closed));
+            self.disk.run(move || drop(closed));
         }
     }
 
     fn fsync(&self, request: &Request, node: INodeNo, handle: FileHandle, data_only: bool, reply: ReplyEmpty) {
         self.begin(Operation::Fsync, request, node.0);
-        self.on_pool(reply, move |backing| backing.fsync(handle.0, data_only), done);
+        self.on_disk(reply, move |backing| backing.fsync(handle.0, data_only), done);
     }
 
     fn opendir(&self, request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -487,7 +504,7 @@ impl Filesystem for HoodyFs {
     fn readdir(&self, request: &Request, node: INodeNo, _handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         self.begin(Operation::ReadDir, request, node.0);
         let backing = self.backing.clone();
-        self.pool.spawn_blocking(move || {
+        self.disk.run(move || {
             let result = backing.read_directory(node.0, offset, |entry| {
                 reply.add(INodeNo(entry.ino), entry.cookie, entry.kind, &entry.name)
             });
@@ -508,7 +525,7 @@ impl Filesystem for HoodyFs {
     ) {
         self.begin(Operation::ReadDirPlus, request, node.0);
         let (backing, mut once) = (self.backing.clone(), self.once(request));
-        self.pool.spawn_blocking(move || {
+        self.disk.run(move || {
             match fill_plus(&backing, node.0, offset, &mut reply, &mut once) {
                 Ok(()) => reply.ok(),
                 Err(error) => {
@@ -523,13 +540,13 @@ impl Filesystem for HoodyFs {
 
     fn fsyncdir(&self, request: &Request, node: INodeNo, _handle: FileHandle, _data_only: bool, reply: ReplyEmpty) {
         self.begin(Operation::FsyncDir, request, node.0);
-        self.on_pool(reply, move |backing| backing.fsync_directory(node.0), done);
+        self.on_disk(reply, move |backing| backing.fsync_directory(node.0), done);
     }
 
     fn statfs(&self, request: &Request, node: INodeNo, reply: ReplyStatfs) {
         self.begin(Operation::StatFs, request, node.0);
         let work = move |backing: &Backing| Ok(rustix::fs::fstatvfs(&*backing.inodes.path_fd(node.0)?)?);
-        self.on_pool(reply, work, |reply, stat| {
+        self.on_disk(reply, work, |reply, stat| {
             let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
             reply.statfs(
                 stat.f_blocks,
@@ -557,7 +574,7 @@ impl Filesystem for HoodyFs {
         self.begin(Operation::SetXattr, request, node.0);
         let (name, value) = (name.to_owned(), value.to_vec());
         let work = move |backing: &Backing, once: &mut Once| backing.set_xattr(node.0, (&name, &value), flags, once);
-        self.once_on_pool(self.once(request), reply, work, done);
+        self.once_on_disk(self.once(request), reply, work, done);
     }
 
     fn getxattr(&self, request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -567,7 +584,7 @@ impl Filesystem for HoodyFs {
             return reply.error(Errno::ENODATA);
         }
         let name = name.to_owned();
-        self.on_pool(
+        self.on_disk(
             reply,
             move |backing| backing.get_xattr(node.0, &name),
             move |reply, value| {
@@ -578,7 +595,7 @@ impl Filesystem for HoodyFs {
 
     fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
         self.begin(Operation::ListXattr, request, node.0);
-        self.on_pool(
+        self.on_disk(
             reply,
             move |backing| backing.list_xattr(node.0),
             move |reply, names| {
@@ -591,7 +608,7 @@ impl Filesystem for HoodyFs {
         self.begin(Operation::RemoveXattr, request, node.0);
         let name = name.to_owned();
         let work = move |backing: &Backing, once: &mut Once| backing.remove_xattr(node.0, &name, once);
-        self.once_on_pool(self.once(request), reply, work, done);
+        self.once_on_disk(self.once(request), reply, work, done);
     }
 
     fn access(&self, request: &Request, node: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
@@ -648,6 +665,7 @@ impl Filesystem for HoodyFs {
             }
             Err(error) => reply.error(Errno::from(error)),
         }
+        self.readers.rest();
     }
 
     fn fallocate(
@@ -666,7 +684,7 @@ impl Filesystem for HoodyFs {
 
     fn lseek(&self, request: &Request, node: INodeNo, handle: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
         self.begin(Operation::Lseek, request, node.0);
-        self.on_pool(reply, move |backing| backing.lseek(handle.0, offset, whence), ReplyLseek::offset);
+        self.on_disk(reply, move |backing| backing.lseek(handle.0, offset, whence), ReplyLseek::offset);
     }
 
     fn copy_file_range(

@@ -9,10 +9,9 @@
 //!   reads   (start, holder) -> end                          (may overlap: search from start - longest)
 //! ```
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+use super::small_map::SmallMap;
 use super::{ByteRange, Handle, LockKind, LockOwner, Pid, Tid};
 
 /// Who a record belongs to: the kernel's lock owner, and a part of it where one owner must not stand for all its locks.
@@ -77,11 +76,11 @@ pub struct Conflict {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "Held")]
 pub struct LockTable {
-    held: BTreeMap<Holder, Vec<Record>>,
+    held: SmallMap<Holder, Vec<Record>>,
     #[serde(skip_serializing)]
-    writes: BTreeMap<u64, (u64, Holder)>,
+    writes: SmallMap<u64, (u64, Holder)>,
     #[serde(skip_serializing)]
-    reads: BTreeMap<(u64, Holder), u64>,
+    reads: SmallMap<(u64, Holder), u64>,
     /// An upper bound of the length of any read record; falls back to 0 when the last one goes.
     #[serde(skip_serializing)]
     longest_read_bytes: u64,
@@ -92,7 +91,7 @@ pub struct LockTable {
 /// What is read of a saved table, before it is known to obey the law.
 #[derive(Deserialize)]
 struct Held {
-    held: BTreeMap<Holder, Vec<Record>>,
+    held: SmallMap<Holder, Vec<Record>>,
 }
 
 impl TryFrom<Held> for LockTable {
@@ -100,7 +99,7 @@ impl TryFrom<Held> for LockTable {
 
     fn try_from(Held { held }: Held) -> Result<Self, Self::Error> {
         let mut table = Self::default();
-        for (holder, list) in &held {
+        for (holder, list) in held.iter() {
             if list.is_empty() || !list.is_sorted_by(|one, next| one.range.end() <= next.range.start()) {
                 return Err("the records of a holder are not in order");
             }
@@ -143,13 +142,12 @@ impl LockTable {
     pub fn conflicts(&self, holder: Holder, range: ByteRange, kind: LockKind) -> impl Iterator<Item = Conflict> + '_ {
         let first_write = self
             .writes
-            .range(..=range.start())
-            .next_back()
+            .last_up_to(&range.start())
             .filter(|(_, (end, _))| *end > range.start())
             .map_or(range.start(), |(start, _)| *start);
         let writes = self
             .writes
-            .range(first_write..range.end())
+            .range(first_write, range.end())
             .filter(move |(_, (_, other))| *other != holder)
             .map(|(start, (_, other))| self.as_conflict(*other, *start));
         let nobody = Holder::posix(LockOwner(0));
@@ -159,14 +157,14 @@ impl LockTable {
         };
         let reads = self
             .reads
-            .range((low, nobody)..(high, nobody))
+            .range((low, nobody), (high, nobody))
             .filter(move |((_, other), end)| *other != holder && **end > range.start())
             .map(|((start, other), _)| self.as_conflict(*other, *start));
         writes.chain(reads)
     }
 
     fn as_conflict(&self, holder: Holder, start: u64) -> Conflict {
-        let records = &self.held[&holder];
+        let records = self.of(holder);
         let found = records.partition_point(|record| record.range.start() < start);
         let Record { range, kind, origin } = records[found];
         Conflict { range, kind, pid: origin.pid, holder, at_ns: origin.at_ns }
@@ -211,7 +209,7 @@ impl LockTable {
 
     /// The holders of one owner that have records.
     pub fn holders_of(&self, owner: LockOwner) -> impl Iterator<Item = Holder> + '_ {
-        self.held.range(Holder { owner, part: 0 }..=Holder { owner, part: u64::MAX }).map(|(holder, _)| *holder)
+        self.held.range(Holder { owner, part: 0 }, Holder { owner, part: u64::MAX }).map(|(holder, _)| *holder)
     }
 
     /// Drops the records of `owner` that were taken through `handle`, or all of them where `handle` is `None`. Returns
@@ -243,10 +241,11 @@ impl LockTable {
     }
 
     fn replace(&mut self, holder: Holder, range: ByteRange, new: Option<Record>) -> bool {
-        let mut list = match self.held.remove(&holder) {
-            Some(list) => list,
+        let mut list = match self.held.get_mut(&holder) {
+            Some(list) => std::mem::take(list),
             None if new.is_none() => return false,
-            None => Vec::new(),
+            // PENDING and SHARED, or the switch and a mark.
+            None => Vec::with_capacity(2),
         };
         let mut from = list.partition_point(|record| record.range.end() <= range.start());
         let mut to = list.partition_point(|record| record.range.start() < range.end());
@@ -282,7 +281,9 @@ impl LockTable {
             self.remember(holder, record);
         }
         list.splice(from..to, pieces.into_iter().flatten());
-        if !list.is_empty() {
+        if list.is_empty() {
+            self.held.remove(&holder);
+        } else {
             self.held.insert(holder, list);
         }
         overlapped

@@ -21,8 +21,11 @@ pub struct Config {
     pub intent_max_ns: u64,
     /// Longest intent of a thread that cannot go on: on a loaded machine its write comes late through no fault of its own.
     pub starved_max_ns: u64,
-    /// How long the answer to a probe is waited for.
+    /// How long the answer to a probe is waited for before a reader is let in.
     pub probe_ns: u64,
+    /// The same before a turn is taken away, which may cost its owner an error: on a loaded machine the daemon's own thread
+    /// comes late too.
+    pub turn_probe_ns: u64,
     /// How long a writer that comes straight back keeps its turn: buys throughput back from strict FIFO.
     pub quantum_ns: u64,
     /// What "straight back" means.
@@ -61,6 +64,7 @@ impl Default for Config {
             intent_max_ns: 100 * MS,
             starved_max_ns: 1_000 * MS,
             probe_ns: 5 * MS,
+            turn_probe_ns: 100 * MS,
             quantum_ns: 8 * MS,
             gap_ns: MS,
             retry_gap_ns: 2 * MS,

@@ -1,21 +1,21 @@
 //! One SQLite database: the records of its file and of its WAL index, its turn, its queue, and what is known of the
 //! processes that use it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+use crate::lock::small_map::SmallMap;
 use crate::lock::{Conflict, FileId, Handle, Holder, LockKind, LockOwner, LockTable, Origin};
 use crate::sqlite::lock_bytes::wal_index;
 use crate::sqlite::{Domains, LockBytes};
 
 use super::budget::Budgets;
 use super::history::{Intent, Process};
-use super::queue::{Verdict, Waiter, Want};
+use super::line::{Line, Waiter, Want};
+use super::queue::Verdict;
 use super::turn::Turn;
 use super::view::Counters;
 use super::writer_watch::WriterWatch;
-use super::{Activity, Admission, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
+use super::{Activity, Admission, Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
 
 mod shown;
 
@@ -58,13 +58,9 @@ pub(super) struct Database {
     pub(super) turn: Option<Turn>,
     turns: u64,
     pub(super) watch: Option<WriterWatch>,
-    /// In the order of the queue: claims first, then by arrival.
-    pub(super) waiting: Vec<Waiter>,
-    pub(super) special_waiters: usize,
-    pub(super) mixed_sides: bool,
-    pub(super) first_deadline: Option<Timestamp>,
-    active: BTreeMap<Domain, Active>,
-    processes: BTreeMap<LockOwner, Process>,
+    pub(super) waiting: Line,
+    active: SmallMap<Domain, Active>,
+    processes: SmallMap<LockOwner, Process>,
     pub(super) budgets: Budgets,
     pub(super) counters: Counters,
     /// The timer that the manager has set.
@@ -84,12 +80,9 @@ impl Database {
             turn: None,
             turns: 0,
             watch: None,
-            waiting: Vec::new(),
-            special_waiters: 0,
-            mixed_sides: false,
-            first_deadline: None,
-            active: BTreeMap::new(),
-            processes: BTreeMap::new(),
+            waiting: Line::default(),
+            active: SmallMap::default(),
+            processes: SmallMap::default(),
             budgets: Budgets::default(),
             counters: Counters::default(),
             armed: None,
@@ -197,6 +190,11 @@ impl Database {
             return self.settle(context);
         };
         let want = self.want(domain, call, kind, read_only, context.now);
+        if matches!(want, Want::ReadStart(_) | Want::FirstWrite)
+            && let Some(process) = self.processes.get_mut(&call.owner)
+        {
+            process.begins(context.now, context.config.gap_ns);
+        }
         let claimed = self.has_claim(call.owner, context.now) && want.takes_turn();
         let waiter = Waiter {
             ticket,
@@ -210,7 +208,7 @@ impl Database {
             claimed,
         };
         let crowded = full || self.table(side).of(domain.holder).len() >= context.config.max_records_per_holder;
-        let verdict = match self.judge(&waiter, self.line_before(claimed), context) {
+        let verdict = match self.judge(&waiter, self.waiting.takers_before(claimed), context) {
             _ if crowded => Verdict::Deny(Denial::Limit),
             Verdict::Wait if !context.graph.has_room(call.owner, context.config) => Verdict::Deny(Denial::Limit),
             verdict => verdict,
@@ -236,12 +234,7 @@ impl Database {
         context.totals.waited += 1;
         self.counters.waited += 1;
         context.graph.park(waiter.ticket, self.file, waiter.call.owner, waiter.call.tid);
-        let at = match waiter.claimed {
-            true => self.waiting.iter().take_while(|other| other.claimed).count(),
-            false => self.waiting.len(),
-        };
-        self.waiting.insert(at, waiter);
-        self.count_queue();
+        self.waiting.join(waiter);
     }
 
     /// Carries out a verdict other than [`Verdict::Wait`].
@@ -299,7 +292,7 @@ impl Database {
         self.know(call);
         match waiter.want {
             Want::ReadStart(_) | Want::FirstWrite => {
-                self.active.entry(domain).or_default();
+                self.active.get_or_insert_with(domain, Active::default);
             }
             _ => {}
         }
@@ -323,11 +316,11 @@ impl Database {
         if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&call.owner) {
             let (active, waiting) = (&self.active, &self.waiting);
             self.processes.retain(|owner, _| {
-                active.keys().any(|domain| domain.holder.owner == *owner)
+                active.iter().any(|(domain, _)| domain.holder.owner == *owner)
                     || waiting.iter().any(|waiter| waiter.call.owner == *owner)
             });
         }
-        let process = self.processes.entry(call.owner).or_insert_with(|| Process::new(call.pid));
+        let process = self.processes.get_or_insert_with(call.owner, || Process::new(call.pid));
         if process.pid != call.pid {
             *process = Process::new(call.pid);
         }
@@ -377,7 +370,7 @@ impl Database {
     }
 
     fn write_began(&mut self, domain: Domain) {
-        let active = self.active.entry(domain).or_default();
+        let active = self.active.get_or_insert_with(domain, Active::default);
         active.wrote = true;
         if let Some(process) = self.processes.get_mut(&domain.holder.owner) {
             process.end_claim();
@@ -422,13 +415,14 @@ impl Database {
         if (active.read || active.wrote)
             && let Some(process) = self.processes.get_mut(&domain.holder.owner)
         {
-            process.ended_transaction(active.wrote);
+            process.ended_transaction(active.wrote, context.now);
         }
     }
 
     fn turn_holds_nothing(&mut self, domain: Domain, now: Timestamp) {
         if let Some(turn) = self.turn.as_mut().filter(|turn| turn.domain == domain) {
-            turn.holds_nothing(now);
+            let process = self.processes.get(&domain.holder.owner);
+            turn.holds_nothing(process.is_some_and(Process::dawdles), now);
         }
     }
 
@@ -470,7 +464,7 @@ impl Database {
     }
 
     pub(super) fn cancel(&mut self, context: &mut Context<'_>, ticket: Ticket) {
-        let wait = self.waiting.iter().any(|waiter| waiter.ticket == ticket && waiter.call.wait);
+        let wait = self.waiting.of_ticket(ticket).is_some_and(|waiter| waiter.call.wait);
         self.end_wait(context, ticket, Denial::Cancelled { wait });
     }
 
@@ -489,14 +483,17 @@ impl Database {
         self.settle(context);
     }
 
+    pub(super) fn resumed(&mut self, now: Timestamp, config: &Config) {
+        if let Some(turn) = &mut self.turn {
+            turn.resumed(now, config);
+        }
+    }
+
     pub(super) fn set_policy(&mut self, context: &mut Context<'_>, policy: Policy) {
         self.policy = policy;
         if policy == Policy::Posix {
             self.turn = None;
-            for at in 0..self.waiting.len() {
-                self.waiting[at].want = if self.waiting[at].call.wait { Want::Record } else { Want::Immediate };
-            }
-            self.count_queue();
+            self.waiting.change_wants(|waiter| if waiter.call.wait { Want::Record } else { Want::Immediate });
         }
         self.settle(context);
     }

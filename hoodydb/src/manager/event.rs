@@ -125,6 +125,8 @@ pub enum Event {
     RefuseAll,
     /// Time has passed: [`super::LockManager::next_deadline`] is due.
     Tick,
+    /// A process that follows a dead one answers from now on. Nobody could show what it wants while there was nobody to ask.
+    Resumed,
 }
 
 /// Which transactions may begin.

@@ -29,15 +29,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use postcard::ser_flavors::Flavor;
 
+use crate::lock::small_map::SmallMap;
 use crate::lock::{FileId, Handle};
 
 use super::deadlock::WaitGraph;
 use super::view::Counters;
 use super::{Admission, Config, Event, LockManager, Policy, Slot, Timestamp};
 
+mod small_map;
+
 /// The meaning of the bytes. It changes with whatever is saved or encoded, and with whatever changes a decision: events are
 /// only replayed by the rules that they were first handled by.
-pub const SAVED_VERSION: u32 = 2;
+pub const SAVED_VERSION: u32 = 4;
 
 /// No encoded event is longer.
 ///
@@ -83,7 +86,7 @@ type Saved = (
     BTreeMap<FileId, Slot>,
     BTreeMap<FileId, FileId>,
     BTreeMap<FileId, Policy>,
-    BTreeMap<FileId, BTreeSet<Handle>>,
+    BTreeMap<FileId, SmallMap<Handle, ()>>,
     BTreeSet<Handle>,
     WaitGraph,
     Admission,

@@ -33,8 +33,8 @@ enum State {
     Reading { until: Timestamp, probed: bool, ending: bool },
     /// Holds a write lock.
     Writing,
-    /// Holds nothing; may come straight back.
-    Idle { since: Timestamp },
+    /// Holds nothing; may come straight back. `ended`: it has written, and its process is not one that comes back.
+    Idle { since: Timestamp, ended: bool },
 }
 
 impl Turn {
@@ -61,9 +61,11 @@ impl Turn {
         }
     }
 
-    pub(super) fn holds_nothing(&mut self, now: Timestamp) {
+    /// `dawdles`: its process did not come straight back the last time, so nobody need wait for that.
+    pub(super) fn holds_nothing(&mut self, dawdles: bool, now: Timestamp) {
+        let has_written = matches!(self.state, State::Writing | State::Reading { ending: true, .. });
         if !matches!(self.state, State::Idle { .. }) {
-            self.state = State::Idle { since: now };
+            self.state = State::Idle { since: now, ended: has_written && dawdles };
         }
     }
 
@@ -82,9 +84,10 @@ impl Turn {
             State::Writing => None,
             State::Reading { .. } if policy == Policy::Serial => None,
             State::Reading { until, .. } => Some(until),
-            State::Idle { since } if since.since(self.granted_at) >= config.quantum_ns => Some(since),
-            State::Idle { since } if !self.wrote => Some(since.plus(config.retry_gap_ns)),
-            State::Idle { since } => Some(since.plus(config.gap_ns)),
+            State::Idle { since, ended: true } => Some(since),
+            State::Idle { since, .. } if since.since(self.granted_at) >= config.quantum_ns => Some(since),
+            State::Idle { since, .. } if !self.wrote => Some(since.plus(config.retry_gap_ns)),
+            State::Idle { since, .. } => Some(since.plus(config.gap_ns)),
         }
     }
 
@@ -106,7 +109,14 @@ impl Turn {
 
     /// The probe is under way: wait for its answer, but not for long.
     pub(super) fn probing(&mut self, now: Timestamp, config: &Config) {
-        self.state = State::Reading { until: now.plus(config.probe_ns), probed: true, ending: false };
+        self.state = State::Reading { until: now.plus(config.turn_probe_ns), probed: true, ending: false };
+    }
+
+    /// Its thread may have been waiting for an answer that nobody could give, and so may whoever was to look at it.
+    pub(super) fn resumed(&mut self, now: Timestamp, config: &Config) {
+        if let State::Reading { ending: false, .. } = self.state {
+            self.state = State::Reading { until: now.plus(config.intent_ns), probed: false, ending: false };
+        }
     }
 
     pub(super) fn probed(&mut self, activity: Activity, now: Timestamp, config: &Config) {
@@ -120,5 +130,43 @@ impl Turn {
         let until = now.plus(config.intent_ns).min(latest).max(now);
         // At its end it is not looked at again.
         self.state = State::Reading { until, probed: until == now, ending: false };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::lock::{Holder, LockOwner};
+    use crate::manager::database::Side;
+
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// The worker that was to look at the thread is killed: the next one looks, instead of taking the turn away.
+    #[test]
+    fn a_turn_whose_probe_was_lost_is_probed_again() {
+        let config = Config::default();
+        let domain = Domain { side: Side::Main, holder: Holder::posix(LockOwner(1)) };
+        let mut turn = Turn::new(1, domain, Pid(1), Tid(1), Timestamp(0), &config);
+        let looked = Timestamp(config.intent_ns);
+        assert!(turn.needs_probe(looked, Policy::Turn, &config));
+        turn.probing(looked, &config);
+        let back = Timestamp(400 * MS);
+        assert!(turn.is_over(back, Policy::Turn, &config), "without a word of the new worker");
+        turn.resumed(back, &config);
+        assert!(!turn.is_over(back, Policy::Turn, &config));
+        let later = back.plus(config.intent_ns);
+        assert!(turn.needs_probe(later, Policy::Turn, &config) && !turn.is_over(later, Policy::Turn, &config));
+    }
+
+    #[test]
+    fn a_turn_that_has_written_is_not_prolonged() {
+        let config = Config::default();
+        let domain = Domain { side: Side::Main, holder: Holder::posix(LockOwner(1)) };
+        let mut turn = Turn::new(1, domain, Pid(1), Tid(1), Timestamp(0), &config);
+        turn.write_began();
+        turn.write_ended(Timestamp(MS), &config);
+        turn.resumed(Timestamp(400 * MS), &config);
+        assert!(turn.is_over(Timestamp(400 * MS), Policy::Turn, &config));
     }
 }

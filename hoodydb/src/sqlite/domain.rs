@@ -6,16 +6,15 @@
 //!
 //! Invariant: a handle belongs to at most one domain of an owner.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+use crate::lock::small_map::SmallMap;
 use crate::lock::{Handle, Holder, LockOwner, LockTable};
 
 /// The domains of one database file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Domains {
-    of_owner: BTreeMap<LockOwner, Vec<Domain>>,
+    of_owner: SmallMap<LockOwner, Vec<Domain>>,
     last_part: u64,
 }
 
@@ -36,7 +35,7 @@ impl Domains {
     /// # Source
     /// os_unix.c (`unixLock`, `unixUnlock`, `struct unixInodeInfo`).
     pub fn resolve(&mut self, owner: LockOwner, handle: Handle, read_start: bool, table: &LockTable) -> Holder {
-        let domains = self.of_owner.entry(owner).or_default();
+        let domains = self.of_owner.get_or_insert_with(owner, Vec::new);
         let holds = |domain: &Domain| !table.of(Holder { owner, part: domain.part }).is_empty();
         let own = domains.iter().position(|domain| domain.handles.contains(&handle));
         let chosen = match own {
@@ -51,6 +50,8 @@ impl Domains {
         };
         let chosen = chosen.unwrap_or_else(|| {
             self.last_part += 1;
+            // One copy of SQLite with one descriptor is the rule.
+            domains.reserve_exact(1);
             domains.push(Domain { part: self.last_part, handles: Vec::new() });
             domains.len() - 1
         });
@@ -58,6 +59,7 @@ impl Domains {
             if let Some(own) = own {
                 domains[own].handles.retain(|other| *other != handle);
             }
+            domains[chosen].handles.reserve_exact(1);
             domains[chosen].handles.push(handle);
         }
         Holder { owner, part: domains[chosen].part }

@@ -95,6 +95,7 @@ fn any_event_of(kind: usize, [a, b, c, d, e]: [u64; 5], start: u64, flag: bool) 
         8 => Event::Configure { max_wait_ns: a, policy },
         9 => Event::Admit([Admission::Nobody, Admission::Everybody, Admission::Connected][d as usize % 3]),
         10 => Event::RefuseAll,
+        11 => Event::Resumed,
         _ => Event::Tick,
     }
 }

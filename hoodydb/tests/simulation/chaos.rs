@@ -56,11 +56,12 @@ pub fn kind_of(event: &Event) -> &'static str {
         Event::Admit(_) => "Admit",
         Event::RefuseAll => "RefuseAll",
         Event::Tick => "Tick",
+        Event::Resumed => "Resumed",
     }
 }
 
 /// How many kinds [`kind_of`] names.
-pub const KINDS: usize = 12;
+pub const KINDS: usize = 13;
 
 impl<'a> Chaos<'a> {
     pub fn new(seed: u64, seen: &'a mut Seen) -> Self {
@@ -187,6 +188,7 @@ impl<'a> Chaos<'a> {
             57 => Event::WalIndex { index, database },
             58 => Event::WalIndex { index: SECOND_INDEX, database: DATABASES[0].0 },
             59 => Event::Tick,
+            60 => Event::Resumed,
             _ => self.call(file, owner, handle),
         }
     }
