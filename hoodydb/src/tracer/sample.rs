@@ -31,6 +31,8 @@ pub(super) fn sample(maps: &Maps, device: u64) -> Result<Sample, Missing> {
         let Plain(row) = row.map_err(unread)?;
         if row.changed_ns != 0 {
             let role = u32::try_from(index).unwrap_or(role::BYTES);
+            // The last of many callers is none to name.
+            let row = Row { comm: [0; 16], pid: 0, cgroup: 0, ..row };
             rows.push(shown(&RowKey { ino: 0, tgid: 0, role }, &row, device));
         }
     }
