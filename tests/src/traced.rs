@@ -58,6 +58,15 @@ pub fn sum(sample: &Value, count: &str, meant: impl Fn(&Value) -> bool) -> u64 {
     rows.iter().filter(|row| meant(row)).map(|row| row[count].as_u64().expect("a count")).sum()
 }
 
+/// The largest of a figure over the rows that are meant, 0 if there is none.
+///
+/// # Panics
+/// If a row has no such figure.
+pub fn largest(sample: &Value, figure: &str, meant: impl Fn(&Value) -> bool) -> u64 {
+    let rows = sample["rows"].as_array().expect("rows");
+    rows.iter().filter(|row| meant(row)).map(|row| row[figure].as_u64().expect("a figure")).max().unwrap_or(0)
+}
+
 /// Lock calls and unlocks that the tracer saw.
 ///
 /// # Panics

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hoodydb_tests::clients::puppet;
 use hoodydb_tests::database::{self, Mode};
-use hoodydb_tests::traced::{self, assert_same_count, calls_traced, sample, sum, traced};
+use hoodydb_tests::traced::{self, assert_same_count, calls_traced, largest, sample, sum, traced};
 use hoodydb_tests::{Client, Mount, eventually, is_long};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ fn a_lock_is_shown_as_held_for_as_long_as_its_holder_held_it() {
     let pid = holder.id();
     let sample = sample(&mount);
     let reserved = |row: &Value| row["pid"] == pid && row["role"] == "RESERVED";
-    let held = sum(&sample, "held_ns_max", reserved);
+    let held = largest(&sample, "held_ns_max", reserved);
     assert!((least..=most).contains(&held), "{least} <= {held} <= {most}");
     assert!(most - least < 100_000_000, "the client's own calls took {} ns", most - least);
     let rows = sample["rows"].as_array().expect("rows");
@@ -171,11 +171,12 @@ fn a_hold_ends_by_kill() {
     holder.signal(Signal::KILL);
     let holds = || {
         let sample = sample(&mount);
-        sum(&sample, "held_ns_max", |row| row["ino"] == index && row["role"] == "WRITE")
+        largest(&sample, "held_ns_max", |row| row["ino"] == index && row["role"] == "WRITE")
     };
-    eventually("the hold of a killed process ends", || holds() > 0);
+    // Of whoever made the database there are short ones.
+    eventually("the hold of a killed process ends", || u128::from(holds()) >= least.as_nanos());
     let (held, most) = (Duration::from_nanos(holds()), begun.elapsed());
-    assert!(least <= held && held <= most, "{least:?} <= {held:?} <= {most:?}");
+    assert!(held <= most, "{held:?} <= {most:?}");
     // Its rows become those of all that have ended, and nothing is lost by that.
     let before = calls_traced(&mount);
     let pid = holder.id();
@@ -185,7 +186,7 @@ fn a_hold_ends_by_kill() {
         sum(&sample, "calls", |row| row["pid"] == pid) == 0
     });
     assert_eq!(calls_traced(&mount), before);
-    assert!(sum(&sample(&mount), "held_ns_max", |row| row["ino"] == index && row["pid"] == 0) > 0);
+    assert!(largest(&sample(&mount), "held_ns_max", |row| row["ino"] == index && row["pid"] == 0) > 0);
 }
 
 #[test]
@@ -260,7 +261,7 @@ fn counts_go_on_when_a_worker_dies() {
     // A hold from before the first death has its whole length.
     let least = held.elapsed();
     begun.does("lock(f, fcntl.LOCK_UN)");
-    assert!(sum(&sample(&mount), "held_ns_max", |row| row["role"] == "BYTES") >= least.as_nanos() as u64);
+    assert!(largest(&sample(&mount), "held_ns_max", |row| row["role"] == "BYTES") >= least.as_nanos() as u64);
 }
 
 #[test]

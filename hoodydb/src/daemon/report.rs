@@ -2,7 +2,6 @@
 //!
 //! Called by [`crate::control::server`] on the blocking pool; it changes nothing but policies and the wish to unmount.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Component, Path};
 use std::sync::atomic::Ordering::Relaxed;
@@ -153,14 +152,12 @@ impl Live {
 
     /// Lock events behind a cursor, of one database and its WAL index or of all files.
     fn events(&self, cursor: Option<u64>, only: Option<&Path>) -> Result<LockEvents, String> {
-        let mut paths = BTreeMap::new();
         let mut answer = self.tracing.events(cursor)?;
         for event in &mut answer.events {
-            let path = paths.entry(event.ino).or_insert_with(|| {
-                let path = self.fuse.path_of_inode(event.ino).or_else(|| self.tracing.last_path(event.ino));
-                path.map_or_else(|| "(deleted)".to_owned(), text_of)
-            });
-            event.path.clone_from(path);
+            // What was opened before this worker came is asked of the file system.
+            let opened = self.tracing.path_at(event.ino, event.ended_ns);
+            let path = opened.or_else(|| self.fuse.path_of_inode(event.ino));
+            event.path = path.map_or_else(|| "(deleted)".to_owned(), text_of);
         }
         if let Some(only) = only {
             let database = text_of(only);

@@ -2,7 +2,7 @@
 //!
 //! Built by [`super::worker`]. A mount whose tracer cannot be had is a mount all the same: `status` says what is missing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
@@ -82,9 +82,9 @@ impl Tracing {
         (!matches!(self.tracer.get(), Some(Err(_)))).then(|| Arc::clone(&self.files))
     }
 
-    /// The path of a file when it was opened last; one that is deleted by now has no other.
-    pub(super) fn last_path(&self, ino: u64) -> Option<PathBuf> {
-        self.files.path_of(ino)
+    /// The path of a file at a time of the monotonic clock, as it was opened.
+    pub(super) fn path_at(&self, ino: u64, time_ns: u64) -> Option<PathBuf> {
+        self.files.path_at(ino, time_ns)
     }
 
     pub(super) fn sample(&self) -> Result<Sample, String> {
@@ -118,43 +118,72 @@ impl Tracing {
     }
 }
 
-/// Paths of files as they were opened last, by the inode number that the mount shows.
+/// Paths of files as they were opened, by the inode number that the mount shows.
 ///
-/// SQLite deletes a WAL index with the last connection, and the next one may get the same inode number: who reads events a tenth
-/// of a second later finds neither by asking the file system.
+/// SQLite deletes a WAL index with the last connection, and the next one, perhaps of another database, may get the same inode
+/// number: who reads events a tenth of a second later must know whose it was at the time.
 #[derive(Debug, Default)]
 pub(super) struct Files(Mutex<Paths>);
 
 #[derive(Debug, Default)]
 struct Paths {
-    by_inode: HashMap<u64, (u64, PathBuf)>,
-    opened: u64,
+    by_inode: HashMap<u64, Names>,
 }
 
-/// Most paths that are remembered; the older half goes when there are more.
+/// When a number came to stand for a path, in nanoseconds of the monotonic clock, oldest first.
+type Names = VecDeque<(u64, PathBuf)>;
+
+/// Most inode numbers that are remembered; the older half goes when there are more.
 const PATHS_MAX: usize = 16_384;
+
+/// How long a path is remembered that its number stands for no more: events are read within a second.
+const OUTDATED_NS: u64 = 2_000_000_000;
+
+/// Most paths that are remembered of one number.
+const NAMES_MAX: usize = 256;
 
 impl Files {
     pub(super) fn opened(&self, ino: u64, path: &dyn Fn() -> Option<PathBuf>) {
-        let Some(path) = path() else { return };
-        let mut paths = self.lock();
-        paths.opened += 1;
-        let opened = paths.opened;
-        paths.by_inode.insert(ino, (opened, path));
-        if paths.by_inode.len() > PATHS_MAX {
-            let mut times: Vec<u64> = paths.by_inode.values().map(|(opened, _)| *opened).collect();
-            let (_, middle, _) = times.select_nth_unstable(PATHS_MAX / 2);
-            let middle = *middle;
-            paths.by_inode.retain(|_, (opened, _)| *opened > middle);
+        if let Some(path) = path() {
+            self.opened_at(ino, path, crate::keeper::now_ns());
         }
     }
 
-    fn path_of(&self, ino: u64) -> Option<PathBuf> {
-        self.lock().by_inode.get(&ino).map(|(_, path)| path.clone())
+    fn opened_at(&self, ino: u64, path: PathBuf, now: u64) {
+        let mut paths = self.lock();
+        let names = paths.by_inode.entry(ino).or_default();
+        if names.back().is_some_and(|(_, last)| *last == path) {
+            return;
+        }
+        while names.len() >= NAMES_MAX || names.get(1).is_some_and(|(next, _)| next + OUTDATED_NS < now) {
+            names.pop_front();
+        }
+        names.push_back((now, path));
+        if paths.by_inode.len() > PATHS_MAX {
+            paths.forget_older_half();
+        }
+    }
+
+    /// Which path a number stood for at a time; the first that is known if that was later.
+    fn path_at(&self, ino: u64, time_ns: u64) -> Option<PathBuf> {
+        let paths = self.lock();
+        let names = paths.by_inode.get(&ino)?;
+        let (_, path) = names.iter().rev().find(|(opened, _)| *opened <= time_ns).or_else(|| names.front())?;
+        Some(path.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Paths> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Paths {
+    fn forget_older_half(&mut self) {
+        let opened = |names: &Names| names.back().map_or(0, |(opened, _)| *opened);
+        let mut times: Vec<u64> = self.by_inode.values().map(opened).collect();
+        let (_, middle, _) = times.select_nth_unstable(PATHS_MAX / 2);
+        let middle = *middle;
+        self.by_inode.retain(|_, names| opened(names) > middle);
     }
 }
 
@@ -181,16 +210,39 @@ fn hand_on(memory: &Memory, handed: &Handed) {
 mod tests {
     use super::*;
 
+    fn path(name: impl std::fmt::Display) -> PathBuf {
+        name.to_string().into()
+    }
+
     #[test]
     fn the_older_half_of_the_paths_is_forgotten() {
         let files = Files::default();
-        let open = |ino: u64| files.opened(ino, &|| Some(format!("{ino}.db").into()));
-        (0..PATHS_MAX as u64).for_each(open);
-        open(3);
-        open(PATHS_MAX as u64);
-        assert_eq!(files.path_of(3), Some("3.db".into()));
-        assert_eq!(files.path_of(4), None);
-        assert_eq!(files.path_of(PATHS_MAX as u64), Some(format!("{PATHS_MAX}.db").into()));
+        let known = |ino| files.path_at(ino, u64::MAX);
+        for ino in 0..PATHS_MAX as u64 {
+            files.opened_at(ino, path(ino), ino);
+        }
+        files.opened_at(3, path("again"), PATHS_MAX as u64);
+        files.opened_at(PATHS_MAX as u64, path("new"), PATHS_MAX as u64 + 1);
+        assert_eq!(known(3), Some(path("again")));
+        assert_eq!(known(4), None);
+        assert_eq!(known(PATHS_MAX as u64), Some(path("new")));
         assert!(files.lock().by_inode.len() <= PATHS_MAX / 2 + 1);
+    }
+
+    #[test]
+    fn a_number_stands_for_the_path_of_its_time() {
+        let files = Files::default();
+        let second = 1_000_000_000;
+        for (name, time) in [("a", 10), ("a", 15), ("b", 20), ("c", second)] {
+            files.opened_at(7, path(name), time);
+        }
+        let at = |time| files.path_at(7, time);
+        assert_eq!([at(5), at(19), at(20), at(second)], ["a", "a", "b", "c"].map(|name| Some(path(name))));
+        files.opened_at(7, path("d"), 3 * second - 1);
+        assert_eq!([at(19), at(second - 1), at(4 * second)], ["b", "b", "d"].map(|name| Some(path(name))));
+        for time in 0..10_000 {
+            files.opened_at(7, path(time), 3 * second + time);
+        }
+        assert!(files.lock().by_inode[&7].len() <= NAMES_MAX);
     }
 }

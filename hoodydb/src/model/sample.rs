@@ -85,7 +85,7 @@ pub struct Sample {
 pub struct LockEvent {
     /// Its end: CLOCK_MONOTONIC, in ns.
     pub ended_ns: u64,
-    /// The file below the mount point, as it was opened last if it is deleted by now; `(deleted)` where that is not known.
+    /// The file below the mount point, under the name that it was opened by; `(deleted)` where that is not known.
     pub path: String,
     /// Inode number that the mount shows.
     pub ino: u64,
