@@ -118,8 +118,8 @@ fn close(key: &HoldKey, which: Ends) {
 fn tell(hold: &Hold, ino: u64, now: u64) {
     let key = RowKey { ino, tgid: hold.tgid, role: hold.role };
     let row = ROWS.get_ptr(key);
-    // SAFETY: a value of the map; its name and cgroup are whole words that may be those of two callers.
     let (pid, cgroup, comm) = match row {
+        // SAFETY: a value of the map; its name and cgroup are whole words that may be those of two callers.
         Some(row) => unsafe { ((*row).pid, (*row).cgroup, (*row).comm) },
         None => (0, 0, [0; 16]),
     };

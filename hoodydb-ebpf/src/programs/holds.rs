@@ -67,7 +67,7 @@ impl Range {
         let pending = kernel::pending();
         match slot {
             PENDING => self.start <= pending,
-            RESERVED => self.start <= pending + 1 && self.end >= pending + 1,
+            RESERVED => self.start <= pending + 1 && self.end > pending,
             _ => self.end >= pending + 2,
         }
     }
@@ -100,7 +100,8 @@ pub(crate) fn holds(key: &HoldKey) -> Option<*mut Holds> {
     }
     if let Some(empty) = NO_HOLDS.get_ptr(0) {
         // SAFETY: a value of a map that nobody writes.
-        let _ = HOLDS.insert(key, unsafe { &*empty }, 0);
+        let empty: &Holds = unsafe { &*empty };
+        let _ = HOLDS.insert(key, empty, 0);
     }
     HOLDS.get_ptr_mut(key)
 }

@@ -14,7 +14,8 @@ pub(crate) fn row(key: &RowKey) -> Option<*mut Row> {
     }
     if let Some(empty) = NO_ROW.get_ptr(0) {
         // SAFETY: a value of a map that nobody writes.
-        let _ = ROWS.insert(key, unsafe { &*empty }, 0);
+        let empty: &Row = unsafe { &*empty };
+        let _ = ROWS.insert(key, empty, 0);
     }
     ROWS.get_ptr_mut(key).or_else(|| {
         count_one(count::LOST_ROWS);
