@@ -18,6 +18,7 @@ mod resume;
 mod status;
 mod target;
 mod top;
+mod trace;
 mod umount;
 mod upgrade;
 
@@ -62,6 +63,7 @@ enum Command {
     #[command(visible_alias = "top-locks")]
     Top(top::Args),
     History(history::Args),
+    Trace(trace::Args),
     Policy(policy::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -85,6 +87,7 @@ impl Cli {
             Command::Locks(args) => locks::run(&args),
             Command::Top(args) => top::run(&args),
             Command::History(args) => history::run(&args),
+            Command::Trace(args) => trace::run(&args),
             Command::Policy(args) => policy::run(args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

@@ -17,7 +17,7 @@ mod preflight;
 mod report;
 mod shutdown;
 mod stale;
-mod tracer;
+mod trace;
 mod upgrade;
 mod worker;
 
@@ -75,6 +75,9 @@ pub struct Options {
     /// Where the metrics are, if anywhere.
     #[serde(default)]
     pub metrics: Option<Address>,
+    /// Whether lock calls are traced in the kernel.
+    #[serde(default)]
+    pub trace: bool,
 }
 
 /// For the options of a program that did not know of one.

@@ -25,7 +25,7 @@ pub use container::Container;
 pub use counters::{Counts, RefusalCounts, since as counted_since};
 pub use events::{Happened, events};
 pub use observation::{Counters, DatabaseObservation, Observation};
-pub use sample::{BUCKETS, Histogram, Sample, SampleRow};
+pub use sample::{BUCKETS, Histogram, LockEvent, LockEvents, Sample, SampleRow, Traced};
 pub use text::{printable, text_of};
 pub use top::{DatabaseTop, MountTop, Pinned, Refusals, Top, top};
 pub use wait_tree::{LINES_MAX, WaitLine, wait_tree};
@@ -113,6 +113,12 @@ pub struct MountStatus {
     pub refused_databases: Vec<RefusedDatabase>,
     /// Databases that a process sees through a bind mount of the single file, without their side files.
     pub single_file_binds: Vec<SingleFileBind>,
+    /// Whether lock calls are traced in the kernel: `on`, `limited`, `off`, or `starting` for less than a second.
+    #[serde(default)]
+    pub tracer: String,
+    /// What is missing, and how to get it; null where nothing is.
+    #[serde(default)]
+    pub tracer_missing: Option<String>,
 }
 
 /// The replacement of a worker.

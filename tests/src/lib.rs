@@ -12,6 +12,7 @@ pub mod mount;
 pub mod place;
 pub mod skip;
 pub mod terminal;
+pub mod traced;
 
 pub use clients::{Client, clients_directory, gated};
 pub use crowd::{Crowd, Report};

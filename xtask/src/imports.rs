@@ -72,6 +72,7 @@ const RULES: &[Rule] = &[
     Rule { room: "history", may: &["model"], never: &["tokio"] },
     Rule { room: "metrics", may: &["model"], never: &[] },
     Rule { room: "telemetry", may: &[], never: &[] },
+    Rule { room: "tracer", may: &["model"], never: &["tokio"] },
     Rule { room: "control", may: &["model", "manager", "process"], never: &[] },
     Rule {
         room: "daemon",
@@ -87,6 +88,7 @@ const RULES: &[Rule] = &[
             "metrics",
             "model",
             "telemetry",
+            "tracer",
             "handover",
             "keeper",
             "fault",
@@ -117,6 +119,7 @@ const SOLE: &[(&str, &[&str])] = &[
     ("memmap2", &["handover"]),
     ("nix", &["keeper"]),
     ("aya", &["tracer"]),
+    ("hoodydb_ebpf", &["tracer"]),
     ("axum", &["http"]),
 ];
 

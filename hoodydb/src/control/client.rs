@@ -61,6 +61,8 @@ impl Daemon {
                 | Command::Observe
                 | Command::History { .. }
                 | Command::Locks { .. }
+                | Command::Sample
+                | Command::Events { .. }
                 | Command::PolicyGet { .. }
                 | Command::Unmount { .. }
                 | Command::UnmountProgress

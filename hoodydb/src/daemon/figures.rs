@@ -11,7 +11,7 @@ use crate::model::{SampleRow, text_of};
 impl Source for Live {
     fn figures(&self) -> Figures {
         let stats = self.fuse.stats();
-        let sample = self.sample().ok();
+        let sample = self.tracing.sample().ok();
         let mut roles: BTreeMap<u64, BTreeMap<String, RoleFigures>> = BTreeMap::new();
         for row in sample.iter().flat_map(|sample| &sample.rows) {
             add(roles.entry(row.ino).or_default().entry(row.role.clone()).or_default(), row);

@@ -18,7 +18,7 @@ const NAMED_MAX: usize = 64;
 impl Live {
     /// One look.
     pub(super) fn observe(&self) -> Observation {
-        let (tracer, tracer_missing) = match self.sample() {
+        let (tracer, tracer_missing) = match self.tracing.sample() {
             Ok(sample) => (Some(sample), None),
             Err(reason) => (None, Some(reason)),
         };

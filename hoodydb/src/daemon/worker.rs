@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::kept::Kept;
 use super::names::Names;
+use super::trace::Tracing;
 use super::{DaemonError, Options, binds, policies, shutdown};
 use crate::control::server::Server;
 use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
@@ -88,6 +89,7 @@ pub(super) struct Live {
     pub(super) binds: binds::SingleFileBinds,
     pub(super) names: Arc<Names>,
     pub(super) historian: OnceLock<Historian>,
+    pub(super) tracing: Tracing,
     pub(super) unmount: mpsc::UnboundedSender<Unmount>,
     /// Whether transactions run for longer than an unmount waits quietly.
     pub(super) overdue: AtomicBool,
@@ -177,6 +179,9 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
     let live = Arc::new(live);
     watch_keeper(&live)?;
     beat(&live)?;
+    let traced = Arc::clone(&live);
+    let trace = move || traced.tracing.keep_up(&traced.kept);
+    std::thread::Builder::new().name("tracer".into()).spawn(trace).map_err(DaemonError::Runtime)?;
     let server = Server::new(&kept.listening)?;
     let wishes = shutdown::Wishes::listen(kept).map_err(DaemonError::Runtime)?;
     let serving = runtime.spawn(server.serve(Arc::clone(&live)));
@@ -221,6 +226,8 @@ fn build(
     let coordinator = Coordinator::start(limits, Box::new(LockLog(log)), &left).map_err(DaemonError::Runtime)?;
     let asked = Arc::clone(&kept.stale);
     let (named, told) = (Arc::clone(&policies), Arc::clone(&coordinator));
+    let tracing = Tracing::adopt(kept);
+    let files = tracing.files();
     let resources = fuse::Resources {
         device: &kept.device,
         mount_device: kept.mount_device(),
@@ -230,6 +237,7 @@ fn build(
         pool: pool.clone(),
         refuses: (!asked.is_empty()).then(|| -> fuse::RefuseOpen { Box::new(move |file| asked.refuses(file)) }),
         named: Box::new(move |file, path| named.named(file, path, &told)),
+        opened: files.map(|files| -> fuse::OpenedHook { Box::new(move |ino, path| files.opened(ino, path)) }),
     };
     let fuse = FuseMount::start(options.mount_options(), resources)?;
     let (unmount, requests) = mpsc::unbounded_channel();
@@ -245,6 +253,7 @@ fn build(
         binds,
         names,
         historian: OnceLock::new(),
+        tracing,
         unmount,
         overdue,
     };

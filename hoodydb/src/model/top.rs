@@ -120,10 +120,7 @@ pub fn top(previous: Option<&Observation>, current: &Observation, elapsed: Durat
     let before: BTreeMap<u64, &DatabaseObservation> =
         previous.iter().flat_map(|look| &look.databases).filter_map(|one| Some((key_of(one)?, one))).collect();
     let rows_before = previous.and_then(|look| look.tracer.as_ref()).map(|sample| by_lock(&sample.rows));
-    let mut rows: BTreeMap<u64, Vec<&SampleRow>> = BTreeMap::new();
-    for row in current.tracer.iter().flat_map(|sample| &sample.rows) {
-        rows.entry(row.ino).or_default().push(row);
-    }
+    let rows = current.tracer.as_ref().map(|sample| by_lock(&sample.rows));
     let seconds = if previous.is_some() { elapsed.as_secs_f64() } else { 0.0 };
     let mut databases: Vec<DatabaseTop> = current
         .databases
@@ -131,9 +128,8 @@ pub fn top(previous: Option<&Observation>, current: &Observation, elapsed: Durat
         .map(|database| {
             let was = key_of(database).and_then(|key| before.get(&key).copied());
             let mut one = one_database(was, database, seconds);
-            if current.tracer.is_some() {
-                let rows = database.inodes.iter().filter_map(|ino| rows.get(ino)).flatten().copied();
-                add_traced(&mut one, rows, rows_before.as_ref());
+            if let Some(rows) = &rows {
+                add_traced(&mut one, &database.inodes, rows_before.as_ref(), rows);
             }
             one
         })
@@ -227,30 +223,42 @@ fn pinned_by(database: &DatabaseObservation) -> Option<Pinned> {
     })
 }
 
-/// What the tracer tells of one lock: the same row in two samples has the same key.
-type LockKey<'a> = (u64, u32, &'a str);
-
-fn by_lock(rows: &[SampleRow]) -> BTreeMap<LockKey<'_>, &SampleRow> {
-    rows.iter().map(|row| ((row.ino, row.pid, row.role.as_str()), row)).collect()
+/// What only the tracer knows of one lock of one file, over all processes: rows of those that end are folded into one, so a sum
+/// of all never goes back, and a single row does.
+#[derive(Default)]
+struct Traced {
+    holds: Histogram,
+    held_ns_max: u64,
+    refused: u64,
 }
 
-/// What only the tracer knows.
-fn add_traced<'a>(
-    database: &mut DatabaseTop,
-    rows: impl Iterator<Item = &'a SampleRow>,
-    before: Option<&BTreeMap<LockKey<'_>, &SampleRow>>,
-) {
-    let mut holds = Histogram::default();
-    let mut longest_ns = 0;
-    let mut recovery = 0;
+/// By inode and role.
+type TracedLocks<'a> = BTreeMap<u64, BTreeMap<&'a str, Traced>>;
+
+fn by_lock(rows: &[SampleRow]) -> TracedLocks<'_> {
+    let mut locks = TracedLocks::new();
     for row in rows {
-        let was = before.and_then(|before| before.get(&(row.ino, row.pid, row.role.as_str())));
-        if row.role == "RECOVER" {
-            recovery += row.refused;
-        }
-        longest_ns = longest_ns.max(row.held_ns_max);
-        if before.is_some() {
-            holds.add_since(&row.holds, was.map(|row| &row.holds));
+        let traced = locks.entry(row.ino).or_default().entry(row.role.as_str()).or_default();
+        traced.holds.add_since(&row.holds, None);
+        traced.held_ns_max = traced.held_ns_max.max(row.held_ns_max);
+        traced.refused += row.refused;
+    }
+    locks
+}
+
+fn add_traced(database: &mut DatabaseTop, inodes: &[u64], before: Option<&TracedLocks<'_>>, now: &TracedLocks<'_>) {
+    let mut holds = Histogram::default();
+    let (mut longest_ns, mut recovery) = (0, 0);
+    for (ino, locks) in inodes.iter().filter_map(|ino| now.get_key_value(ino)) {
+        for (role, traced) in locks {
+            if *role == "RECOVER" {
+                recovery += traced.refused;
+            }
+            longest_ns = longest_ns.max(traced.held_ns_max);
+            if let Some(before) = before {
+                let was = before.get(ino).and_then(|locks| locks.get(role));
+                holds.add_since(&traced.holds, was.map(|traced| &traced.holds));
+            }
         }
     }
     database.refusals.recovery = Some(recovery);

@@ -63,10 +63,20 @@ fn facts(mount: &MountStatus) -> Vec<(&'static str, String)> {
         ("locks", format!("{} records, {} waiting", count(mount.records), count(mount.waiters))),
         ("granted", granted(&mount.totals)),
         ("refused", refused(&mount.totals)),
+        ("tracer", tracer(mount)),
     ];
     facts.extend(mount.metrics.iter().map(|address| ("metrics", printable(address))));
     facts.extend(mount.history_missing.iter().map(|reason| ("history", format!("not kept: {}", printable(reason)))));
     facts
+}
+
+fn tracer(mount: &MountStatus) -> String {
+    match &mount.tracer_missing {
+        Some(missing) => format!("{}: {}", mount.tracer, printable(missing)),
+        // A daemon from before there was one.
+        None if mount.tracer.is_empty() => "off".to_owned(),
+        None => mount.tracer.clone(),
+    }
 }
 
 fn processes(mount: &MountStatus) -> String {
@@ -214,6 +224,8 @@ mod tests {
             totals: counts(),
             metrics: Some("http://127.0.0.1:9500/metrics".to_owned()),
             history_missing: Some("/data/.hoodydb/history.db: disk I/O error".to_owned()),
+            tracer: "off".to_owned(),
+            tracer_missing: Some("the daemon lacks CAP_BPF: start it as root".to_owned()),
             refused_databases: vec![RefusedDatabase { path: "old.db".to_owned(), users: vec![process.clone()] }],
             single_file_binds: vec![SingleFileBind {
                 path: "one.db".to_owned(),

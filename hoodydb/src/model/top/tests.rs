@@ -133,3 +133,13 @@ fn the_tracer_adds_holds_and_recoveries() {
     let one = &top.databases[0];
     assert_eq!((one.hold_p99_us, one.refusals.recovery), (Some(3_000_000), Some(3)), "not those of another file");
 }
+
+#[test]
+fn a_process_that_ends_counts_nothing_twice() {
+    let alive = traced(&[(10, 5), (31, 2)], 1);
+    let mut ended = alive.clone();
+    for row in ended.tracer.iter_mut().flat_map(|sample| &mut sample.rows) {
+        row.pid = 0;
+    }
+    assert_eq!(top(Some(&alive), &ended, SECOND).databases[0].hold_p99_us, None);
+}
