@@ -71,7 +71,7 @@ fn minutes_outlive_the_worker_and_the_mount() {
     assert!(after_kill >= before, "{before}, then {after_kill}");
     writer.does("close");
     let at_the_end = sum(&mount, "acquisitions");
-    assert!(mount.command(&["umount"]).status.success());
+    assert!(mount.unmount().status.success());
     assert!(mount.start().status.success());
     assert!(sum(&mount, "acquisitions") >= at_the_end);
     assert!(!mount.path(".hoodydb").exists(), "the file is not on the mount");
@@ -80,7 +80,7 @@ fn minutes_outlive_the_worker_and_the_mount() {
 #[test]
 fn a_broken_file_is_put_aside() {
     let mount = Mount::new();
-    assert!(mount.command(&["umount"]).status.success());
+    assert!(mount.unmount().status.success());
     std::fs::write(file(&mount), [0xff; 10_000]).expect("garbage");
     assert!(mount.start().status.success());
     database::create(&mount.path("app.db"), Mode::Wal);
@@ -93,7 +93,7 @@ fn a_broken_file_is_put_aside() {
 #[test]
 fn a_file_that_cannot_be_written_harms_nothing() {
     let mount = Mount::new();
-    assert!(mount.command(&["umount"]).status.success());
+    assert!(mount.unmount().status.success());
     std::fs::remove_file(file(&mount)).expect("the file");
     std::fs::create_dir(file(&mount)).expect("something that is no file");
     assert!(mount.start().status.success());

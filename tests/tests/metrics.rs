@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use hoodydb_tests::database::{self, Mode};
 use hoodydb_tests::mount::text;
+use hoodydb_tests::traced::traced;
 use hoodydb_tests::{Client, Mount, clients};
 
 fn exchange(mut stream: impl Read + Write) -> String {
@@ -58,12 +59,13 @@ fn parsed(text: &str) -> BTreeMap<String, f64> {
 
 #[test]
 fn counts_are_those_of_status() {
-    let mount = Mount::with(&["--metrics", "127.0.0.1:0"]);
+    let mount = traced(&["--metrics", "127.0.0.1:0"]);
     let name = "a \"b\".db";
     database::create(&mount.path(name), Mode::Wal);
     let mut command = clients::python("session.py");
     command.arg(mount.path(name));
     let mut writer = Client::ready(command);
+    writer.does("INSERT INTO events(body) VALUES ('x')");
     writer.does("BEGIN IMMEDIATE");
     let counts = mount.status()["databases"][0].clone();
     let samples = parsed(&scrape(&mount));
@@ -72,11 +74,12 @@ fn counts_are_those_of_status() {
     assert_eq!(of("hoodydb_lock_waits_total"), counts["waited"].as_f64());
     assert_eq!(of("hoodydb_locks_held"), counts["holders"].as_f64());
     assert!(of("hoodydb_wal_size_bytes") > Some(0.0), "{samples:#?}");
-    assert!(
-        samples
-            .keys()
-            .any(|series| series.starts_with("hoodydb_lock_wait_seconds_bucket{") && series.contains("le=\"+Inf\""))
-    );
+    let of_role = |metric: &str, role: &str| {
+        samples.get(&format!("{metric}{{database=\"a \\\"b\\\".db\",role=\"{role}\"}}")).copied()
+    };
+    let waits = of_role("hoodydb_lock_wait_seconds_count", "WRITE").expect("calls for WRITE");
+    let holds = of_role("hoodydb_lock_hold_seconds_count", "WRITE").expect("holds of WRITE");
+    assert!(holds >= 1.0 && waits == holds + 1.0, "one is still held: {waits} taken, {holds} ended");
     assert_eq!(samples["hoodydb_history_up"], 1.0);
 }
 
@@ -99,7 +102,7 @@ fn a_unix_socket_is_served_and_goes_with_the_mount() {
     let path = place.path().join("metrics");
     let mount = Mount::with(&["--metrics", &format!("unix:{}", path.display())]);
     parsed(&exchange(UnixStream::connect(&path).expect("somebody listens")));
-    assert!(mount.command(&["umount"]).status.success());
+    assert!(mount.unmount().status.success());
     hoodydb_tests::eventually("the socket is gone", || !path.exists());
 }
 

@@ -35,8 +35,9 @@ pub fn wait_tree(databases: &[DatabaseTop], inode: u64) -> Vec<WaitLine> {
     let graph = Graph::of(databases);
     let mut roots: Vec<(bool, u32)> = Vec::new();
     let mut seen = BTreeSet::new();
+    let mut known = BTreeMap::new();
     for pid in graph.start(databases, inode) {
-        let (is_cycle, root) = graph.root_of(pid);
+        let (is_cycle, root) = graph.root_of(pid, &mut known);
         if seen.insert(root) {
             roots.push((is_cycle, root));
         }
@@ -96,16 +97,22 @@ impl Graph {
         blockers.into_iter().chain(holders.map(|holder| holder.process.pid)).collect()
     }
 
-    /// Up from a process to one that waits for nobody; in a circle, to where the way closes.
-    fn root_of(&self, mut pid: u32) -> (bool, u32) {
+    /// Up from a process to one that waits for nobody; in a circle, to where the way closes. Whoever is met on the way has the
+    /// same root, which is remembered: no process is passed twice, however many stand in a line.
+    fn root_of(&self, mut pid: u32, known: &mut BTreeMap<u32, (bool, u32)>) -> (bool, u32) {
         let mut way = BTreeSet::new();
-        while let Some(next) = self.blockers.get(&pid).and_then(|blockers| blockers.first()) {
+        let root = loop {
+            if let Some(root) = known.get(&pid) {
+                break *root;
+            }
+            let Some(next) = self.blockers.get(&pid).and_then(|blockers| blockers.first()) else { break (false, pid) };
             if !way.insert(pid) {
-                return (true, pid);
+                break (true, pid);
             }
             pid = *next;
-        }
-        (false, pid)
+        };
+        known.extend(way.into_iter().map(|passed| (passed, root)));
+        root
     }
 
     fn walk(&self, roots: &[(bool, u32)]) -> Vec<WaitLine> {
