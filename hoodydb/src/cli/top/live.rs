@@ -13,6 +13,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
+use ratatui::layout::{Position, Rect};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Source;
@@ -34,7 +35,7 @@ pub(super) fn run(source: Source, interval: Duration, colour: bool, first: Vec<O
     let mut state = State { colour, ..State::default() };
     state.watch.take(first);
     while !is_over.load(Relaxed) {
-        terminal.draw(&state)?;
+        terminal.draw(&mut state)?;
         if state.wait(&looks)? {
             break;
         }
@@ -58,7 +59,12 @@ impl Restored {
         Ok(Self(terminal))
     }
 
-    fn draw(&mut self, state: &State) -> io::Result<()> {
+    fn draw(&mut self, state: &mut State) -> io::Result<()> {
+        if std::mem::take(&mut state.is_stale) {
+            // Not `clear`: it asks the terminal where the cursor is, and not every one answers.
+            let size = self.0.size()?;
+            self.0.resize(Rect::from((Position::ORIGIN, size)))?;
+        }
         let State { watch, ui, trouble, colour, .. } = state;
         let screen = Screen { watch, ui, trouble: trouble.as_deref(), colour: *colour };
         self.0.draw(|frame| frame.render_widget(screen, frame.area()))?;
@@ -83,17 +89,23 @@ struct State {
     ui: Ui,
     trouble: Option<String>,
     colour: bool,
+    /// The terminal may show something else than was drawn: it had another size, if only for a moment.
+    is_stale: bool,
 }
 
 impl State {
     /// Waits a moment for a key or a look; true if the user ends it.
     fn wait(&mut self, looks: &Receiver<Looked>) -> io::Result<bool> {
-        if event::poll(TICK)?
-            && let Event::Key(key) = event::read()?
-            && key.kind != KeyEventKind::Release
-            && (is_interrupt(key) || key_of(key.code).is_some_and(|key| self.ui.press(key, &self.watch)))
-        {
-            return Ok(true);
+        if event::poll(TICK)? {
+            match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => {
+                    if is_interrupt(key) || key_of(key.code).is_some_and(|key| self.ui.press(key, &self.watch)) {
+                        return Ok(true);
+                    }
+                }
+                Event::Resize(..) => self.is_stale = true,
+                _ => (),
+            }
         }
         while let Ok((looks, trouble)) = looks.try_recv() {
             // Where nobody answers, the last figures stay.
