@@ -98,11 +98,7 @@ impl State {
     fn wait(&mut self, looks: &Receiver<Looked>) -> io::Result<bool> {
         if event::poll(TICK)? {
             match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    if is_interrupt(key) || key_of(key.code).is_some_and(|key| self.ui.press(key, &self.watch)) {
-                        return Ok(true);
-                    }
-                }
+                Event::Key(key) if key.kind != KeyEventKind::Release && self.press(key) => return Ok(true),
                 Event::Resize(..) => self.is_stale = true,
                 _ => (),
             }
@@ -115,6 +111,11 @@ impl State {
             self.trouble = trouble.map(|trouble| format!("the figures are old: {trouble}; trying again, q ends"));
         }
         Ok(false)
+    }
+
+    /// True if the key ends it.
+    fn press(&mut self, key: KeyEvent) -> bool {
+        is_interrupt(key) || key_of(key.code).is_some_and(|key| self.ui.press(key, &self.watch))
     }
 }
 
