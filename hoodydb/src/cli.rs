@@ -9,6 +9,7 @@ pub mod exit;
 #[cfg(feature = "fault-points")]
 mod fault;
 mod install;
+mod history;
 mod locks;
 mod man;
 mod markdown;
@@ -18,6 +19,8 @@ mod resume;
 
 mod status;
 mod target;
+mod top;
+mod trace;
 mod umount;
 mod upgrade;
 
@@ -59,6 +62,10 @@ enum Command {
     Upgrade(upgrade::Args),
     Status(status::Args),
     Locks(locks::Args),
+    #[command(visible_alias = "top-locks")]
+    Top(top::Args),
+    History(history::Args),
+    Trace(trace::Args),
     Policy(policy::Args),
     Containers(containers::Args),
     Install(install::Args),
@@ -83,6 +90,9 @@ impl Cli {
             Command::Upgrade(args) => upgrade::run(&args),
             Command::Status(args) => status::run(&args),
             Command::Locks(args) => locks::run(&args),
+            Command::Top(args) => top::run(&args),
+            Command::History(args) => history::run(&args),
+            Command::Trace(args) => trace::run(&args),
             Command::Policy(args) => policy::run(args),
             Command::Containers(args) => containers::run(args),
             Command::Install(args) => install::run(&args),

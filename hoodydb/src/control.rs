@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::manager::Policy;
-use crate::model::{MountLocks, MountStatus, PolicyAnswer, UnmountAnswer};
+use crate::model::history::MountHistory;
+use crate::model::{LockEvents, MountLocks, MountStatus, Observation, PolicyAnswer, Sample, UnmountAnswer};
 
 /// The wire's version; a daemon answers only its own.
 pub const VERSION: u32 = 1;
@@ -36,9 +37,27 @@ pub struct Request {
 pub enum Command {
     /// Everything about the mount.
     Status,
+    /// One look at the mount, for `top`.
+    Observe,
+    /// The minutes of the last hours, of one database or of all.
+    History {
+        /// How far back.
+        since_s: u64,
+        /// A path below the mount point; it may be gone by now.
+        db: Option<PathBuf>,
+    },
     /// Holders and waiters, of one database or of all.
     Locks {
         /// A path below the mount point.
+        db: Option<PathBuf>,
+    },
+    /// What the lock tracer has counted so far.
+    Sample,
+    /// Lock events behind a cursor, or only a cursor: events are kept from the first question on.
+    Events {
+        /// Where the last answer ended.
+        cursor: Option<u64>,
+        /// A path below the mount point: only this database and its WAL index.
         db: Option<PathBuf>,
     },
     /// The policy of a database.
@@ -91,8 +110,16 @@ pub struct Response {
 pub enum Answer {
     /// To [`Command::Status`].
     Status(Box<MountStatus>),
+    /// To [`Command::Observe`].
+    Observation(Box<Observation>),
+    /// To [`Command::History`].
+    History(Box<MountHistory>),
     /// To [`Command::Locks`].
     Locks(MountLocks),
+    /// To [`Command::Sample`].
+    Sample(Box<Sample>),
+    /// To [`Command::Events`].
+    Events(LockEvents),
     /// To [`Command::PolicyGet`] and [`Command::PolicySet`].
     Policy(PolicyAnswer),
     /// To [`Command::Unmount`] and [`Command::UnmountProgress`].

@@ -36,12 +36,13 @@ mod mount;
 mod names;
 mod once;
 mod quick_wake;
+mod readers;
 mod requests;
 mod root_rights;
 mod shares;
 mod xattr;
 
-pub use backing::{Named, PRIVATE_NAME, RefuseOpen};
+pub use backing::{Named, OpenedHook, PRIVATE_NAME, RefuseOpen};
 pub use mount::FILE_SYSTEM_TYPE;
 
 use backing::Backing;
@@ -49,6 +50,7 @@ use disk::Disk;
 use filesystem::HoodyFs;
 use forgotten::Forgotten;
 use quick_wake::QuickWake;
+use readers::Readers;
 
 /// Whose rights count on the mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -124,6 +126,7 @@ pub struct FuseMount {
     session: Mutex<Option<Session<HoodyFs>>>,
     forgotten: Forgotten,
     threads: usize,
+    readers: Arc<Readers>,
     ended: Arc<Ended>,
 }
 
@@ -200,6 +203,8 @@ pub struct Resources<'a> {
     pub refuses: Option<RefuseOpen>,
     /// Told of a file that has a new name, and how to find out its path.
     pub named: Named,
+    /// Told of each file that is opened and may have locks; none if nobody wants to know.
+    pub opened: Option<OpenedHook>,
 }
 
 impl FuseMount {
@@ -209,7 +214,7 @@ impl FuseMount {
     /// If the session cannot be set up, or would answer INIT in another way than the first did.
     pub fn start(options: MountOptions, mut resources: Resources<'_>) -> Result<Self, FuseError> {
         let failed = |source: io::Error| FuseError::Session { path: options.mountpoint.clone(), source };
-        let (session, backing) = Self::adopt(&options, &mut resources).map_err(failed)?;
+        let (session, backing, readers) = Self::adopt(&options, &mut resources).map_err(failed)?;
         Ok(Self {
             mountpoint: options.mountpoint.clone(),
             device: resources.mount_device,
@@ -217,14 +222,19 @@ impl FuseMount {
             backing,
             session: Mutex::new(Some(session)),
             threads: options.threads.max(1),
+            readers,
             ended: Arc::new(Ended::default()),
         })
     }
 
-    fn adopt(options: &MountOptions, resources: &mut Resources<'_>) -> io::Result<(Session<HoodyFs>, Arc<Backing>)> {
+    fn adopt(
+        options: &MountOptions,
+        resources: &mut Resources<'_>,
+    ) -> io::Result<(Session<HoodyFs>, Arc<Backing>, Arc<Readers>)> {
         let limit = raise_descriptor_limit();
         let refuses = resources.refuses.take();
         let named: Named = std::mem::replace(&mut resources.named, Box::new(|_, _| ()));
+        let opened = resources.opened.take();
         let Resources { device, memory, .. } = &*resources;
         let backing = Arc::new(Backing::new(
             resources.root.try_clone()?,
@@ -239,9 +249,15 @@ impl FuseMount {
             let _ = backing.refuse_open.set(refuses);
         }
         let _ = backing.named.set(named);
+        if let Some(opened) = opened {
+            let _ = backing.opened.set(opened);
+        }
+        let session_device = device.try_clone()?;
+        let readers = Arc::new(Readers::new(options.threads.max(1), move || mount::is_over(&session_device)));
         let filesystem = HoodyFs {
             backing: Arc::clone(&backing),
-            disk: Disk::new(resources.pool.clone(), options.threads.max(1)),
+            disk: Disk::new(resources.pool.clone(), Arc::clone(&readers)),
+            readers: Arc::clone(&readers),
             stack_depth: stack_depth(&resources.root)?,
             want_passthrough: options.passthrough,
         };
@@ -260,7 +276,7 @@ impl FuseMount {
         if backing.is_successor {
             backing.clear_up(memory.fd());
         }
-        Ok((session, backing))
+        Ok((session, backing, readers))
     }
 
     /// Begins to answer, with the requests first that a dead worker had read and not answered.
@@ -280,8 +296,11 @@ impl FuseMount {
             *signal.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
             signal.changed.notify_all();
         })?;
-        let threads = self.threads;
-        std::thread::Builder::new().name("buffers".into()).spawn(move || buffers::keep_in_memory(threads))?;
+        let (threads, readers) = (self.threads, Arc::clone(&self.readers));
+        std::thread::Builder::new().name("buffers".into()).spawn(move || {
+            buffers::keep_in_memory(threads);
+            readers.settled();
+        })?;
         Ok(())
     }
 
@@ -347,6 +366,12 @@ impl FuseMount {
         self.backing.inodes.path_of(file)
     }
 
+    /// As [`Self::path_of`], by the inode number that the mount shows.
+    pub fn path_of_inode(&self, ino: u64) -> Option<PathBuf> {
+        let file = self.backing.inodes.with(ino, |inode| inode.file).ok()?;
+        self.path_of(file)
+    }
+
     /// The identity of the file at a path relative to the mount point; symbolic links are not followed.
     ///
     /// # Errors
@@ -365,7 +390,9 @@ impl FuseMount {
     /// # Errors
     /// EBUSY while files are open and `lazy` is false.
     pub fn unmount(&self, lazy: bool) -> io::Result<()> {
-        mount::unmount(&self.mountpoint, lazy)
+        mount::unmount(&self.mountpoint, lazy)?;
+        self.readers.end();
+        Ok(())
     }
 
     /// Waits until the kernel has ended the session (unmounted and the last file closed, or aborted), `timeout` at most.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 1, pure: no clock, no threads, no I/O | [`lock`], [`sqlite`], [`manager`], [`model`], [`render`] |
 //! | 2, one owner of all lock state | [`coordinator`] |
-//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`engine`], [`host`], [`inject`], [`runtime`], [`telemetry`] |
+//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`engine`], [`host`], [`inject`], [`runtime`], [`history`], [`metrics`], [`telemetry`], [`tracer`] |
 //! | 4, builds the rooms | [`daemon`] |
 //! | 5, what a user types | [`cli`] |
 
@@ -19,14 +19,17 @@ pub mod engine;
 pub mod fault;
 pub mod fuse;
 pub mod handover;
+pub mod history;
 pub mod host;
 pub mod inject;
 pub mod keeper;
 pub mod lock;
 pub mod manager;
+pub mod metrics;
 pub mod model;
 pub mod process;
 pub mod render;
 pub mod runtime;
 pub mod sqlite;
 pub mod telemetry;
+pub mod tracer;

@@ -9,18 +9,29 @@
 mod container;
 mod counters;
 mod engines;
+mod events;
+pub mod history;
+mod observation;
 mod sample;
 mod text;
+mod top;
+mod wait_tree;
+mod watch;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use container::Container;
-pub use counters::{Counts, RefusalCounts};
 pub use engines::{ContainerStatus, Containers, EngineStatus};
-pub use sample::{BUCKETS, Histogram, Sample, SampleRow};
+pub use counters::{Counts, RefusalCounts, since as counted_since};
+pub use events::{Happened, events};
+pub use observation::{Counters, DatabaseObservation, Observation};
+pub use sample::{BUCKETS, Histogram, LockEvent, LockEvents, Sample, SampleRow, Traced};
 pub use text::{printable, text_of};
+pub use top::{DatabaseTop, MountTop, Pinned, Refusals, Top, top};
+pub use wait_tree::{LINES_MAX, WaitLine, wait_tree};
+pub use watch::Watch;
 
 /// Answer of `hoodydb status --json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,10 +105,22 @@ pub struct MountStatus {
     pub databases: Vec<DatabaseStatus>,
     /// Counts over all databases since the start.
     pub totals: Counts,
+    /// Where the metrics are; null without `--metrics`.
+    #[serde(default)]
+    pub metrics: Option<String>,
+    /// Why `history` does not keep its minutes; null where it does.
+    #[serde(default)]
+    pub history_missing: Option<String>,
     /// Databases that are refused with EBUSY, because a process still has them open through a dead mount.
     pub refused_databases: Vec<RefusedDatabase>,
     /// Databases that a process sees through a bind mount of the single file, without their side files.
     pub single_file_binds: Vec<SingleFileBind>,
+    /// Whether lock calls are traced in the kernel: `on`, `limited`, `off`, or `starting` for less than a second.
+    #[serde(default)]
+    pub tracer: String,
+    /// What is missing, and how to get it; null where nothing is.
+    #[serde(default)]
+    pub tracer_missing: Option<String>,
 }
 
 /// The replacement of a worker.
@@ -122,6 +145,9 @@ pub struct DatabaseStatus {
     pub holders: u64,
     /// Lock calls that wait now.
     pub waiters: u64,
+    /// Containers and systemd units of who holds or waits now, each once.
+    #[serde(default)]
+    pub containers: Vec<Container>,
     /// Counts of this database.
     #[serde(flatten)]
     pub counts: Counts,
@@ -207,6 +233,25 @@ pub struct Holder {
     pub turn: bool,
     /// `stopped` (SIGSTOP, a debugger) or `frozen` (a paused container); null while it can run.
     pub halted: Option<String>,
+    /// Its container or systemd unit; null for a plain process.
+    #[serde(default)]
+    pub container: Option<Container>,
+}
+
+impl Holder {
+    /// Whether it holds this lock for a transaction or a checkpoint, rather than for as long as it is connected.
+    pub fn is_transaction(&self, journal_mode: &str) -> bool {
+        match self.role.as_str() {
+            "DMS" => false,
+            "SHARED" => journal_mode != "wal",
+            _ => true,
+        }
+    }
+
+    /// Whether others cannot write meanwhile.
+    pub fn is_writer(&self) -> bool {
+        matches!(self.role.as_str(), "WRITE" | "RESERVED" | "PENDING" | "EXCLUSIVE" | "RECOVER")
+    }
 }
 
 /// A lock call that waits.
@@ -227,6 +272,9 @@ pub struct Waiter {
     pub blocked_by: Vec<u32>,
     /// As in [`Holder`].
     pub halted: Option<String>,
+    /// As in [`Holder`].
+    #[serde(default)]
+    pub container: Option<Container>,
 }
 
 /// Answer of `hoodydb policy get --json` and `hoodydb policy set --json`.

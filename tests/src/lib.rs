@@ -4,6 +4,7 @@
 //! here waits by sleeping for a fixed time: clients say that they are ready, and conditions are polled with a limit.
 
 pub mod clients;
+pub mod containers;
 pub mod crowd;
 pub mod database;
 pub mod host;
@@ -12,6 +13,8 @@ pub mod mount;
 pub mod place;
 pub mod rootfs;
 pub mod skip;
+pub mod terminal;
+pub mod traced;
 
 pub use clients::{Client, clients_directory, gated};
 pub use crowd::{Crowd, Report};
@@ -20,3 +23,4 @@ pub use ledger::{Inserter, Ledger};
 pub use mount::{Mount, amid, eventually};
 pub use place::Place;
 pub use skip::{is_long, runs, skip};
+pub use terminal::Terminal;

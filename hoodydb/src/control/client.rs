@@ -58,7 +58,11 @@ impl Daemon {
         let again = matches!(
             command,
             Command::Status
+                | Command::Observe
+                | Command::History { .. }
                 | Command::Locks { .. }
+                | Command::Sample
+                | Command::Events { .. }
                 | Command::PolicyGet { .. }
                 | Command::Unmount { .. }
                 | Command::UnmountProgress

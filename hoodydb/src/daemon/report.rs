@@ -2,6 +2,7 @@
 //!
 //! Called by [`crate::control::server`] on the blocking pool; it changes nothing but policies and the wish to unmount.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Component, Path};
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,21 +12,31 @@ use crate::control::server::Answerer;
 use crate::control::{Answer, Command};
 use crate::coordinator::MAGIC;
 use crate::handover::Word;
+use crate::history::Historian;
 use crate::keeper;
 use crate::lock::{FileId, Pid};
 use crate::manager::Policy;
 use crate::manager::view::{DatabaseView, HolderView, WaiterView};
 use crate::model::{
-    Counts, DatabaseLocks, DatabaseStatus, Holder, MountLocks, MountStatus, OpenFile, PolicyAnswer, ProcessName,
-    Restart, UnmountAnswer, Waiter, printable, text_of,
+    Container, Counts, DatabaseLocks, DatabaseStatus, Holder, LockEvents, MountLocks, MountStatus, OpenFile,
+    PolicyAnswer, ProcessName, Restart, UnmountAnswer, Waiter, printable, text_of,
 };
 use crate::process::{Halted, command_of, halted, open_files};
+
+/// Processes of one database whose containers `status` looks up.
+const CONTAINERS_LOOKED_AT_MAX: usize = 256;
 
 impl Answerer for Live {
     fn answer(&self, command: Command) -> Answer {
         let answer = match command {
             Command::Status => Ok(Answer::Status(Box::new(self.status()))),
+            Command::Observe => Ok(Answer::Observation(Box::new(self.observe()))),
+            Command::History { since_s, db } => {
+                self.history(since_s, db).map(|history| Answer::History(Box::new(history)))
+            }
             Command::Locks { db } => self.locks(db.as_deref()).map(Answer::Locks),
+            Command::Sample => self.tracing.sample().map(|sample| Answer::Sample(Box::new(sample))),
+            Command::Events { cursor, db } => self.events(cursor, db.as_deref()).map(Answer::Events),
             Command::PolicyGet { db } => self.policy(&db).map(Answer::Policy),
             Command::PolicySet { db, mode, force } => self.set_policy(&db, mode, force).map(Answer::Policy),
             Command::Unmount { lazy } => {
@@ -54,7 +65,7 @@ impl Answerer for Live {
 }
 
 impl Live {
-    fn keeper_pid(&self) -> u32 {
+    pub(super) fn keeper_pid(&self) -> u32 {
         self.pid_in(Word::KeeperPid)
     }
 
@@ -62,7 +73,7 @@ impl Live {
         u32::try_from(self.kept.memory.word(word).load(Relaxed)).unwrap_or(0)
     }
 
-    fn uptime_s(&self) -> u64 {
+    pub(super) fn uptime_s(&self) -> u64 {
         keeper::now_ns().saturating_sub(self.kept.memory.word(Word::StartedAt).load(Relaxed)) / 1_000_000_000
     }
 
@@ -75,7 +86,7 @@ impl Live {
 
     fn status(&self) -> MountStatus {
         let stats = self.fuse.stats();
-        let view = self.coordinator.view();
+        let view = self.coordinator.view_some(CONTAINERS_LOOKED_AT_MAX);
         MountStatus {
             mountpoint: text_of(&self.options().mountpoint),
             backing: text_of(&self.options().data),
@@ -105,8 +116,12 @@ impl Live {
             waiters: view.waiters,
             databases: view.databases.iter().map(|database| self.database_status(database)).collect(),
             totals: Counts::from(&view.totals),
+            metrics: self.kept.metrics.as_ref().map(|metrics| metrics.address().to_string()),
+            history_missing: self.historian.get().and_then(Historian::missing),
             refused_databases: self.kept.stale.refused(),
             single_file_binds: self.binds.found(),
+            tracer: self.tracing.state().to_owned(),
+            tracer_missing: self.tracing.missing(),
         }
     }
 
@@ -116,7 +131,8 @@ impl Live {
             journal_mode: self.journal_mode(view).to_owned(),
             policy: policy_name(view.policy).to_owned(),
             holders: view.holders.len() as u64,
-            waiters: view.waiters.len() as u64,
+            waiters: view.waiters_total,
+            containers: self.containers_of(view),
             counts: Counts::from(&view.counters),
         }
     }
@@ -141,9 +157,26 @@ impl Live {
             path: self.path_of(view.file),
             journal_mode: self.journal_mode(view).to_owned(),
             policy: policy_name(view.policy).to_owned(),
-            holders: view.holders.iter().map(holder).collect(),
-            waiters: view.waiters.iter().map(waiter).collect(),
+            holders: view.holders.iter().map(|holder| self.holder(holder)).collect(),
+            waiters: view.waiters.iter().map(|waiter| self.waiter(waiter)).collect(),
         }
+    }
+
+    /// Lock events behind a cursor, of one database and its WAL index or of all files.
+    fn events(&self, cursor: Option<u64>, only: Option<&Path>) -> Result<LockEvents, String> {
+        let mut answer = self.tracing.events(cursor)?;
+        for event in &mut answer.events {
+            // What was opened before this worker came is asked of the file system.
+            let opened = self.tracing.path_at(event.ino, event.ended_ns);
+            let path = opened.or_else(|| self.fuse.path_of_inode(event.ino));
+            event.path = path.map_or_else(|| "(deleted)".to_owned(), text_of);
+        }
+        if let Some(only) = only {
+            let database = text_of(only);
+            let wal_index = format!("{database}-shm");
+            answer.events.retain(|event| event.path == database || event.path == wal_index);
+        }
+        Ok(answer)
     }
 
     fn policy(&self, path: &Path) -> Result<PolicyAnswer, String> {
@@ -203,7 +236,7 @@ impl Live {
         Ok(header)
     }
 
-    fn journal_mode(&self, view: &DatabaseView) -> &'static str {
+    pub(super) fn journal_mode(&self, view: &DatabaseView) -> &'static str {
         if view.wal {
             return "wal";
         }
@@ -265,26 +298,42 @@ fn journal_mode_of(header: &[u8]) -> &'static str {
     }
 }
 
-fn holder(view: &HolderView) -> Holder {
-    Holder {
-        role: view.role.to_owned(),
-        process: named(view.pid),
-        tid: view.tid.0,
-        age_ms: view.age_ns / 1_000_000,
-        turn: view.turn,
-        halted: halted_name(view.pid),
+impl Live {
+    /// A holder with its names.
+    pub(super) fn holder(&self, view: &HolderView) -> Holder {
+        let known = self.names.of(view.pid.0);
+        Holder {
+            role: view.role.to_owned(),
+            process: known.process,
+            tid: view.tid.0,
+            age_ms: view.age_ns / 1_000_000,
+            turn: view.turn,
+            halted: halted_name(view.pid),
+            container: known.container,
+        }
     }
-}
 
-fn waiter(view: &WaiterView) -> Waiter {
-    Waiter {
-        role: view.role.to_owned(),
-        process: named(view.pid),
-        tid: view.tid.0,
-        age_ms: view.age_ns / 1_000_000,
-        left_ms: view.left_ns / 1_000_000,
-        blocked_by: view.blocked_by.iter().map(|pid| pid.0).collect(),
-        halted: halted_name(view.pid),
+    /// A waiter with its names.
+    pub(super) fn waiter(&self, view: &WaiterView) -> Waiter {
+        let known = self.names.of(view.pid.0);
+        Waiter {
+            role: view.role.to_owned(),
+            process: known.process,
+            tid: view.tid.0,
+            age_ms: view.age_ns / 1_000_000,
+            left_ms: view.left_ns / 1_000_000,
+            blocked_by: view.blocked_by.iter().map(|pid| pid.0).collect(),
+            halted: halted_name(view.pid),
+            container: known.container,
+        }
+    }
+
+    /// Containers of everybody who holds or waits at a database, each once, and not of all of very many processes.
+    fn containers_of(&self, view: &DatabaseView) -> Vec<Container> {
+        let holders = view.holders.iter().map(|holder| holder.pid.0);
+        let pids: BTreeSet<u32> = holders.chain(view.waiters.iter().map(|waiter| waiter.pid.0)).collect();
+        let found = pids.into_iter().take(CONTAINERS_LOOKED_AT_MAX).filter_map(|pid| self.names.of(pid).container);
+        found.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
@@ -296,7 +345,7 @@ fn halted_name(pid: Pid) -> Option<String> {
     halted(pid.0).map(Halted::name).map(str::to_owned)
 }
 
-const fn policy_name(policy: Policy) -> &'static str {
+pub(super) const fn policy_name(policy: Policy) -> &'static str {
     match policy {
         Policy::Turn => "turn",
         Policy::Serial => "serial",

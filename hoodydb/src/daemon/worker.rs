@@ -2,20 +2,25 @@
 //!
 //! Called by [`super::keep`] in a process of its own, which shares the keeper's descriptors.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::kept::Kept;
+use super::names::Names;
+use super::trace::Tracing;
 use super::{DaemonError, Options, binds, policies, shutdown};
 use crate::control::server::Server;
 use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
 use crate::fuse::{self, FuseMount, LockReply};
 use crate::handover::{Log, Memory, Word};
+use crate::history::Historian;
 use crate::keeper::{self, exit_code, guardian, process, wish};
+use crate::metrics;
 use crate::model::printable;
 
 /// How often the worker shows that it lives.
@@ -82,6 +87,9 @@ pub(super) struct Live {
     pub(super) fuse: FuseMount,
     pub(super) policies: Arc<policies::Policies>,
     pub(super) binds: binds::SingleFileBinds,
+    pub(super) names: Arc<Names>,
+    pub(super) historian: OnceLock<Historian>,
+    pub(super) tracing: Tracing,
     pub(super) unmount: mpsc::UnboundedSender<Unmount>,
     /// Whether transactions run for longer than an unmount waits quietly.
     pub(super) overdue: AtomicBool,
@@ -171,18 +179,35 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
     let live = Arc::new(live);
     watch_keeper(&live)?;
     beat(&live)?;
+    let traced = Arc::clone(&live);
+    let trace = move || traced.tracing.keep_up(&traced.kept);
+    std::thread::Builder::new().name("tracer".into()).spawn(trace).map_err(DaemonError::Runtime)?;
     let server = Server::new(&kept.listening)?;
     let wishes = shutdown::Wishes::listen(kept).map_err(DaemonError::Runtime)?;
     let serving = runtime.spawn(server.serve(Arc::clone(&live)));
+    let telling = kept.metrics.as_ref().and_then(|socket| match metrics::Server::new(socket) {
+        Ok(server) => Some(runtime.spawn(server.serve(Arc::clone(&live)))),
+        Err(error) => {
+            tracing::error!(%error, "there are no metrics; the mount is not concerned");
+            None
+        }
+    });
     let memory = &kept.memory;
     // From here on the tables change.
     memory.word(Word::Serving).store(memory.word(Word::Generation).load(SeqCst), SeqCst);
     live.fuse.run().map_err(DaemonError::Runtime)?;
     report_ready(kept);
     live.policies.follow_names(&live.fuse, &live.coordinator);
+    if let Err(error) = live.keep_minutes() {
+        tracing::error!(%error, "there is no history; the mount is not concerned");
+    }
     runtime.block_on(shutdown::serve_until_unmounted(Arc::clone(&live), requests, wishes));
     serving.abort();
+    telling.inspect(JoinHandle::abort);
     live.coordinator.refuse_waiters();
+    if let Some(historian) = live.historian.get() {
+        historian.stop();
+    }
     // Nothing that still sleeps on the disk is worth waiting for: no client can hear its answer any more.
     disk.shutdown_background();
     runtime.shutdown_background();
@@ -201,6 +226,8 @@ fn build(
     let coordinator = Coordinator::start(limits, Box::new(LockLog(log)), &left).map_err(DaemonError::Runtime)?;
     let asked = Arc::clone(&kept.stale);
     let (named, told) = (Arc::clone(&policies), Arc::clone(&coordinator));
+    let tracing = Tracing::adopt(kept);
+    let files = tracing.files();
     let resources = fuse::Resources {
         device: &kept.device,
         mount_device: kept.mount_device(),
@@ -210,12 +237,26 @@ fn build(
         pool: pool.clone(),
         refuses: (!asked.is_empty()).then(|| -> fuse::RefuseOpen { Box::new(move |file| asked.refuses(file)) }),
         named: Box::new(move |file, path| named.named(file, path, &told)),
+        opened: files.map(|files| -> fuse::OpenedHook { Box::new(move |ino, path| files.opened(ino, path)) }),
     };
     let fuse = FuseMount::start(options.mount_options(), resources)?;
     let (unmount, requests) = mpsc::unbounded_channel();
     let binds = binds::SingleFileBinds::default();
     let overdue = AtomicBool::new(false);
-    let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, unmount, overdue };
+    let names = Names::start().map_err(DaemonError::Runtime)?;
+    coordinator.tell_of_processes(Names::seen(&names));
+    let live = Live {
+        kept: Arc::clone(kept),
+        coordinator,
+        fuse,
+        policies,
+        binds,
+        names,
+        historian: OnceLock::new(),
+        tracing,
+        unmount,
+        overdue,
+    };
     if live.phase() != Phase::Serving {
         live.fuse.leave();
     }

@@ -42,6 +42,27 @@ pub(super) fn count(number: u64) -> String {
     text
 }
 
+/// A rate as `0`, `0.4`, `12`, `3,456`.
+pub(super) fn per_second(rate: f64) -> String {
+    if rate > 0.0 && rate < 10.0 { format!("{rate:.1}") } else { count(rate.round() as u64) }
+}
+
+/// Bytes as `512 B`, `4.0 KiB`, `12 MiB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    let mut amount = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if amount < 1024.0 {
+            return if amount < 10.0 && unit != "B" {
+                format!("{amount:.1} {unit}")
+            } else {
+                format!("{amount:.0} {unit}")
+            };
+        }
+        amount /= 1024.0;
+    }
+    format!("{amount:.1} TiB")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +74,12 @@ mod tests {
         assert_eq!(shown, ["0 us", "999 us", "1.0 ms", "10.0 ms", "10 ms", "999 ms", "1.0 s", "59 s", "1 min 1 s"]);
         assert_eq!([0, 999, 1_500].map(millis), ["0 ms", "999 ms", "1.5 s"]);
         assert_eq!([59, 185, 7_380, 349_200].map(seconds), ["59 s", "3 min 5 s", "2 h 3 min", "4 d 1 h"]);
+    }
+
+    #[test]
+    fn rates_and_sizes_are_short() {
+        assert_eq!([0.0, 0.04, 0.4, 9.99, 10.4, 3456.0].map(per_second), ["0", "0.0", "0.4", "10.0", "10", "3,456"]);
+        assert_eq!([0, 512, 4096, 12 << 20, 5 << 40].map(bytes), ["0 B", "512 B", "4.0 KiB", "12 MiB", "5.0 TiB"]);
     }
 
     #[test]
