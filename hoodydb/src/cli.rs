@@ -8,8 +8,8 @@ mod duration;
 pub mod exit;
 #[cfg(feature = "fault-points")]
 mod fault;
-mod install;
 mod history;
+mod install;
 mod locks;
 mod man;
 mod markdown;

@@ -23,8 +23,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use container::Container;
-pub use engines::{ContainerStatus, Containers, EngineStatus};
 pub use counters::{Counts, RefusalCounts, since as counted_since};
+pub use engines::{ContainerStatus, Containers, EngineStatus};
 pub use events::{Happened, events};
 pub use observation::{Counters, DatabaseObservation, Observation};
 pub use sample::{BUCKETS, Histogram, LockEvent, LockEvents, Sample, SampleRow, Traced};

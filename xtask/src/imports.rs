@@ -111,6 +111,7 @@ const RULES: &[Rule] = &[
             "container",
             "engine",
             "host",
+            "inject",
             "telemetry",
         ],
         never: &["aya", "axum"],

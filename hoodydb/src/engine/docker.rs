@@ -82,10 +82,10 @@ pub(super) fn disable() -> Result<Done, EngineError> {
     let had_default = record.before.as_ref().is_some_and(|before| before.text.contains("default-runtime"));
     let target = if is_half_way { Target::Before } else { record.target(|text| without_runtime(text, had_default))? };
     let mut notes = Vec::new();
-    if let Some(daemon) = &daemon {
-        if let Err(why) = go_back(daemon, &record.path, now.as_deref())? {
-            notes.push(format!("dockerd was told to go back to {THEIRS}, but {why}"));
-        }
+    if let Some(daemon) = &daemon
+        && let Err(why) = go_back(daemon, &record.path, now.as_deref())?
+    {
+        notes.push(format!("dockerd was told to go back to {THEIRS}, but {why}"));
     }
     record.restore(Engine::Docker, target)?;
     let names = containers_with_our_runtime(&record.path, daemon.as_ref());

@@ -105,10 +105,10 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let device = parse_device(fields.by_ref().nth(2)?)?;
     let root = unescape(fields.next()?);
     let mount_point = unescape(fields.next()?);
-    let is_slave = fields
-        .by_ref()
-        .take_while(|field| *field != b"-")
-        .fold(false, |slave, field| slave || field.starts_with(b"master:"));
+    let mut is_slave = false;
+    for field in fields.by_ref().take_while(|field| *field != b"-") {
+        is_slave |= field.starts_with(b"master:");
+    }
     let mut after_hyphen = fields;
     let fs_type = String::from_utf8_lossy(after_hyphen.next()?).into_owned();
     let source = unescape(after_hyphen.next()?);
