@@ -14,6 +14,7 @@ pub mod cli;
 pub mod control;
 pub mod coordinator;
 pub mod daemon;
+pub mod database;
 pub mod fault;
 pub mod fuse;
 pub mod handover;

@@ -1,0 +1,211 @@
+//! Copies a database while others write to it, by SQLite's online backup.
+//!
+//! Called by `hoodydb backup`. What comes out is one state that the database had.
+//!
+//! ```text
+//!  WAL       one snapshot from the first page to the last: writers go on, nothing is copied twice
+//!  rollback  steps with SHARED in each, writers go on between them --+-- nobody wrote: done
+//!                 ^                                                  |
+//!                 +------ somebody wrote: from the first page -------+-- too often: RESERVED to the end
+//! ```
+//!
+//! RESERVED and not SHARED, because a writer that waits behind SHARED has PENDING, which keeps readers out.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+
+use super::connection::{open, open_with, number, patiently, value};
+use super::watch::{Hold, Watch};
+use super::DatabaseError;
+
+/// What one step copies while writers wait for its end, in bytes: about a millisecond.
+const SHORT_STEP_BYTES: u32 = 1024 * 1024;
+
+/// What one step copies while nobody waits for its end, in bytes: how far the copy is shows often enough.
+const LONG_STEP_BYTES: u32 = 4 * 1024 * 1024;
+
+/// A database of up to so many bytes is held at once: that takes less time than a writer's turn or two.
+const SMALL_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How to copy.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyOptions {
+    /// Pages per step; chosen by their size if none.
+    pub pages_per_step: Option<u32>,
+    /// How often the copy may begin anew because somebody wrote, before it keeps writers out.
+    pub restarts_max: u32,
+    /// How long to wait for a lock.
+    pub patience: Duration,
+}
+
+/// What was copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Pages of the copy.
+    pub pages: u64,
+    /// Bytes of a page.
+    pub page_size: u32,
+    /// SQLite's name of the journal mode.
+    pub journal_mode: String,
+    /// How often it began anew.
+    pub restarts: u32,
+    /// How long writers were kept out.
+    pub held: Duration,
+}
+
+/// Copies a database into an existing empty file. The copy is not on the disk yet (fsync) when this returns.
+///
+/// # Errors
+/// Where the source cannot be read, the target not be written, or the watch wants an end.
+pub fn copy(
+    source: &Path,
+    target: &Path,
+    options: CopyOptions,
+    watch: &dyn Watch,
+) -> Result<Copied, DatabaseError> {
+    let reader = open(source)?;
+    let facts = || -> Result<(String, u32, u64), DatabaseError> {
+        let mode = value(&reader, source, "PRAGMA journal_mode")?;
+        Ok((mode, value(&reader, source, "PRAGMA page_size")?, number(&reader, source, "PRAGMA page_count")?))
+    };
+    let (journal_mode, page_size, pages) = patiently(source, "the backup", options.patience, watch, facts)?;
+    let mut copy = Copy { source, target, options, watch, reader: &reader, page_size };
+    let mut writer = blank(target)?;
+    let (restarts, held) = if journal_mode == "wal" {
+        copy.begin_to_read()?;
+        copy.to_the_end(&mut writer, Hold::Nobody)?;
+        (0, Duration::ZERO)
+    } else {
+        copy.with_rollback_journal(&mut writer, pages.saturating_mul(page_size.into()))?
+    };
+    let pages = number(&writer, target, "PRAGMA page_count")?;
+    writer.close().map_err(|(_, error)| DatabaseError::of("write", target, error))?;
+    Ok(Copied { pages, page_size, journal_mode, restarts, held })
+}
+
+/// The connection to an empty file that nobody else knows: it needs no journal, and is synced once, by the caller.
+fn blank(target: &Path) -> Result<Connection, DatabaseError> {
+    let writer = open_with(target, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let pragmas = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;";
+    writer.execute_batch(pragmas).map_err(|error| DatabaseError::of("write", target, error))?;
+    Ok(writer)
+}
+
+/// Whether a run of steps reached the last page.
+enum Run {
+    Done,
+    /// Somebody wrote so often that it has to be held.
+    Outrun,
+}
+
+struct Copy<'a> {
+    source: &'a Path,
+    target: &'a Path,
+    options: CopyOptions,
+    watch: &'a dyn Watch,
+    reader: &'a Connection,
+    page_size: u32,
+}
+
+impl Copy<'_> {
+    /// Begins the transaction that everything is read in.
+    fn begin_to_read(&self) -> Result<(), DatabaseError> {
+        patiently(self.source, "the backup", self.options.patience, self.watch, || {
+            let begin = "BEGIN; SELECT 1 FROM sqlite_schema;";
+            self.reader.execute_batch(begin).map_err(|error| {
+                let _ = self.reader.execute_batch("ROLLBACK");
+                DatabaseError::of("read", self.source, error)
+            })
+        })
+    }
+
+    fn with_rollback_journal(&mut self, writer: &mut Connection, bytes: u64) -> Result<(u32, Duration), DatabaseError> {
+        let mut restarts = 0;
+        if bytes > SMALL_BYTES
+            && let Run::Done = self.between_writers(writer, &mut restarts)?
+        {
+            return Ok((restarts, Duration::ZERO));
+        }
+        // A connection of its own: SQLite copies nothing from one that could write.
+        let guard = open(self.source)?;
+        patiently(self.source, "the backup", self.options.patience, self.watch, || {
+            let begin = guard.execute_batch("BEGIN IMMEDIATE");
+            begin.map_err(|error| DatabaseError::of("hold", self.source, error))
+        })?;
+        let begun = Instant::now();
+        self.begin_to_read()?;
+        self.to_the_end(writer, Hold::Others)?;
+        Ok((restarts, begun.elapsed()))
+    }
+
+    /// Copies in one transaction of the reader.
+    fn to_the_end(&self, writer: &mut Connection, hold: Hold) -> Result<(), DatabaseError> {
+        let backup = self.backup(writer)?;
+        let pages = self.step_pages(LONG_STEP_BYTES);
+        while !self.step(&backup, pages, hold)? {}
+        drop(backup);
+        let end = self.reader.execute_batch("COMMIT");
+        end.map_err(|error| DatabaseError::of("read", self.source, error))
+    }
+
+    /// Copies in transactions of a step each, from the first page again when somebody wrote.
+    fn between_writers(&self, writer: &mut Connection, restarts: &mut u32) -> Result<Run, DatabaseError> {
+        let backup = self.backup(writer)?;
+        let pages = self.step_pages(SHORT_STEP_BYTES);
+        let mut done_before = 0;
+        loop {
+            if self.step(&backup, pages, Hold::Nobody)? {
+                return Ok(Run::Done);
+            }
+            let progress = backup.progress();
+            let done = progress.pagecount - progress.remaining;
+            if done <= done_before {
+                *restarts += 1;
+                if *restarts >= self.options.restarts_max {
+                    return Ok(Run::Outrun);
+                }
+            }
+            done_before = done;
+        }
+    }
+
+    fn backup<'b>(&'b self, writer: &'b mut Connection) -> Result<Backup<'b, 'b>, DatabaseError> {
+        Backup::new(self.reader, writer).map_err(|error| DatabaseError::of("write", self.target, error))
+    }
+
+    fn step_pages(&self, bytes: u32) -> i32 {
+        let pages = self.options.pages_per_step.unwrap_or(bytes / self.page_size.max(512)).max(1);
+        i32::try_from(pages).unwrap_or(i32::MAX)
+    }
+
+    /// Copies some pages; true after the last one.
+    fn step(&self, backup: &Backup<'_, '_>, pages: i32, hold: Hold) -> Result<bool, DatabaseError> {
+        if let Some(stop) = self.watch.stop(hold) {
+            return Err(stop.into());
+        }
+        let stepped = patiently(self.source, "the backup", self.options.patience, self.watch, || {
+            match backup.step(pages) {
+                Ok(StepResult::Done) => Ok(true),
+                Ok(StepResult::More) => Ok(false),
+                Ok(_) => Err(DatabaseError::busy(self.source)),
+                // What is full or broken is the target: the source is only read.
+                Err(error) => Err(DatabaseError::of("copy", self.fault_of(&error), error)),
+            }
+        })?;
+        let progress = backup.progress();
+        let done = i64::from(progress.pagecount) - i64::from(progress.remaining);
+        self.watch.progress(done.unsigned_abs(), i64::from(progress.pagecount).unsigned_abs());
+        Ok(stepped)
+    }
+
+    /// The file that an error of a step is about.
+    fn fault_of(&self, error: &rusqlite::Error) -> &Path {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::CannotOpen) => self.target,
+            _ => self.source,
+        }
+    }
+}
