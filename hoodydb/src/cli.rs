@@ -2,6 +2,8 @@
 //!
 //! Called by `main`. Commands talk to the daemon through [`crate::control`] only; [`mount`] alone knows the daemon.
 
+mod backup;
+mod care;
 mod completions;
 mod duration;
 pub mod exit;
@@ -58,6 +60,7 @@ enum Command {
     Status(status::Args),
     Locks(locks::Args),
     Policy(policy::Args),
+    Backup(backup::Args),
     Completions(completions::Args),
     Man(man::Args),
     Markdown(markdown::Args),
@@ -79,6 +82,7 @@ impl Cli {
             Command::Status(args) => status::run(&args),
             Command::Locks(args) => locks::run(&args),
             Command::Policy(args) => policy::run(args),
+            Command::Backup(args) => backup::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Markdown(args) => markdown::run(&args),

@@ -7,9 +7,15 @@
 mod connection;
 pub mod copy;
 mod error;
+mod find;
+mod header;
+mod integrity;
 mod watch;
 
 pub use error::DatabaseError;
+pub use find::databases_below;
+pub use header::{Header, look_at};
+pub use integrity::{Depth, verify};
 pub use watch::{Hold, Stop, Unwatched, Watch};
 
 /// The version of the SQLite that this program contains.

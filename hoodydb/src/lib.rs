@@ -10,6 +10,7 @@
 //! | 4, builds the rooms | [`daemon`] |
 //! | 5, what a user types | [`cli`] |
 
+pub mod archive;
 pub mod cli;
 pub mod control;
 pub mod coordinator;

@@ -6,6 +6,7 @@
 //! Fields are only ever added. Every name ends in its unit (`_ms`, `_us`, `_s`) where it has one. Paths of databases are
 //! relative to their mount point. Names that are not UTF-8 have the bytes that are not written as `\xNN`.
 
+mod care;
 mod counters;
 mod sample;
 mod text;
@@ -14,6 +15,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use care::{
+    Backup, BackupAnswer, CheckAnswer, Checked, DatabaseFacts, DatabaseList, FailedDatabase, Finding, Manifest, MountDatabases,
+    RestoreAnswer, VacuumAnswer, Vacuumed,
+};
 pub use counters::{Counts, RefusalCounts};
 pub use sample::{BUCKETS, Histogram, Sample, SampleRow};
 pub use text::{printable, text_of};

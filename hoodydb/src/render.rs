@@ -3,13 +3,16 @@
 //! Called by [`crate::cli`]; it knows no terminal, only the [`Style`] that it is given, and every name goes through
 //! [`printable`](crate::model::printable).
 
+mod care;
 mod locks;
 mod status;
 mod table;
 mod units;
 
+pub use care::backup;
 pub use locks::locks;
 pub use status::status;
+pub use units::bytes;
 
 use crate::model::{PolicyAnswer, SingleFileBind, UnmountAnswer, printable};
 

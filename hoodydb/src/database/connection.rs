@@ -11,8 +11,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::DatabaseError;
 use super::watch::{Hold, Watch};
 
-/// Page cache of a connection, in KiB.
-const CACHE_KIB: i64 = 8 * 1024;
+/// Page cache of a connection, in KiB: a copy passes each page once, and is the faster the less it remembers.
+const CACHE_KIB: i64 = 1024;
 
 /// How long to wait after a refusal before the next try.
 const RETRY: Duration = Duration::from_millis(20);

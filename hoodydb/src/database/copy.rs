@@ -21,11 +21,8 @@ use super::connection::{open, open_with, number, patiently, value};
 use super::watch::{Hold, Watch};
 use super::DatabaseError;
 
-/// What one step copies while writers wait for its end, in bytes: about a millisecond.
-const SHORT_STEP_BYTES: u32 = 1024 * 1024;
-
-/// What one step copies while nobody waits for its end, in bytes: how far the copy is shows often enough.
-const LONG_STEP_BYTES: u32 = 4 * 1024 * 1024;
+/// What one step copies, in bytes: a few milliseconds, in which writers of a rollback journal wait.
+const STEP_BYTES: u32 = 4 * 1024 * 1024;
 
 /// A database of up to so many bytes is held at once: that takes less time than a writer's turn or two.
 const SMALL_BYTES: u64 = 8 * 1024 * 1024;
@@ -144,7 +141,7 @@ impl Copy<'_> {
     /// Copies in one transaction of the reader.
     fn to_the_end(&self, writer: &mut Connection, hold: Hold) -> Result<(), DatabaseError> {
         let backup = self.backup(writer)?;
-        let pages = self.step_pages(LONG_STEP_BYTES);
+        let pages = self.step_pages();
         while !self.step(&backup, pages, hold)? {}
         drop(backup);
         let end = self.reader.execute_batch("COMMIT");
@@ -154,7 +151,7 @@ impl Copy<'_> {
     /// Copies in transactions of a step each, from the first page again when somebody wrote.
     fn between_writers(&self, writer: &mut Connection, restarts: &mut u32) -> Result<Run, DatabaseError> {
         let backup = self.backup(writer)?;
-        let pages = self.step_pages(SHORT_STEP_BYTES);
+        let pages = self.step_pages();
         let mut done_before = 0;
         loop {
             if self.step(&backup, pages, Hold::Nobody)? {
@@ -176,8 +173,8 @@ impl Copy<'_> {
         Backup::new(self.reader, writer).map_err(|error| DatabaseError::of("write", self.target, error))
     }
 
-    fn step_pages(&self, bytes: u32) -> i32 {
-        let pages = self.options.pages_per_step.unwrap_or(bytes / self.page_size.max(512)).max(1);
+    fn step_pages(&self) -> i32 {
+        let pages = self.options.pages_per_step.unwrap_or(STEP_BYTES / self.page_size.max(512)).max(1);
         i32::try_from(pages).unwrap_or(i32::MAX)
     }
 

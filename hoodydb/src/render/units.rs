@@ -29,6 +29,17 @@ pub(super) fn seconds(s: u64) -> String {
     }
 }
 
+/// Bytes as `512 B`, `1.2 MB`, `34 GB`: powers of 1000, as disks are sold and SI has it.
+pub fn bytes(number: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if number < 1_000 {
+        return format!("{number} B");
+    }
+    let power = ((number.ilog10() / 3) as usize).min(units.len());
+    let value = number as f64 / 1000_f64.powi(i32::try_from(power).unwrap_or(0));
+    if value < 10.0 { format!("{value:.1} {}", units[power - 1]) } else { format!("{value:.0} {}", units[power - 1]) }
+}
+
 /// `12345678` as `12,345,678`.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -53,6 +64,12 @@ mod tests {
         assert_eq!(shown, ["0 us", "999 us", "1.0 ms", "10.0 ms", "10 ms", "999 ms", "1.0 s", "59 s", "1 min 1 s"]);
         assert_eq!([0, 999, 1_500].map(millis), ["0 ms", "999 ms", "1.5 s"]);
         assert_eq!([59, 185, 7_380, 349_200].map(seconds), ["59 s", "3 min 5 s", "2 h 3 min", "4 d 1 h"]);
+    }
+
+    #[test]
+    fn sizes_have_their_units() {
+        let shown = [0, 999, 1_000, 9_949, 12_300_000, 2_347_315_200, u64::MAX].map(bytes);
+        assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "9.9 kB", "12 MB", "2.3 GB", "18 EB"]);
     }
 
     #[test]
