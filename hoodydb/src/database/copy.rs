@@ -69,15 +69,18 @@ pub fn copy(
         Ok((mode, value(&reader, source, "PRAGMA page_size")?, number(&reader, source, "PRAGMA page_count")?))
     };
     let (journal_mode, page_size, pages) = patiently(source, "the backup", options.patience, watch, facts)?;
-    let mut copy = Copy { source, target, options, watch, reader: &reader, page_size };
+    let copy = Copy { source, target, options, watch, reader: &reader, page_size };
     let mut writer = blank(target)?;
+    let backup =
+        Backup::new(&reader, &mut writer).map_err(|error| DatabaseError::of("write", target, error))?;
     let (restarts, held) = if journal_mode == "wal" {
         copy.begin_to_read()?;
-        copy.to_the_end(&mut writer, Hold::Nobody)?;
+        copy.to_the_end(&backup, Hold::Nobody)?;
         (0, Duration::ZERO)
     } else {
-        copy.with_rollback_journal(&mut writer, pages.saturating_mul(page_size.into()))?
+        copy.with_rollback_journal(&backup, pages.saturating_mul(page_size.into()))?
     };
+    drop(backup);
     let pages = number(&writer, target, "PRAGMA page_count")?;
     writer.close().map_err(|(_, error)| DatabaseError::of("write", target, error))?;
     Ok(Copied { pages, page_size, journal_mode, restarts, held })
@@ -119,10 +122,10 @@ impl Copy<'_> {
         })
     }
 
-    fn with_rollback_journal(&mut self, writer: &mut Connection, bytes: u64) -> Result<(u32, Duration), DatabaseError> {
+    fn with_rollback_journal(&self, backup: &Backup<'_, '_>, bytes: u64) -> Result<(u32, Duration), DatabaseError> {
         let mut restarts = 0;
         if bytes > SMALL_BYTES
-            && let Run::Done = self.between_writers(writer, &mut restarts)?
+            && let Run::Done = self.between_writers(backup, &mut restarts)?
         {
             return Ok((restarts, Duration::ZERO));
         }
@@ -133,28 +136,26 @@ impl Copy<'_> {
             begin.map_err(|error| DatabaseError::of("hold", self.source, error))
         })?;
         let begun = Instant::now();
+        // The copy goes on from where it is if nobody has written since, and from the first page otherwise.
         self.begin_to_read()?;
-        self.to_the_end(writer, Hold::Others)?;
+        self.to_the_end(backup, Hold::Others)?;
         Ok((restarts, begun.elapsed()))
     }
 
     /// Copies in one transaction of the reader.
-    fn to_the_end(&self, writer: &mut Connection, hold: Hold) -> Result<(), DatabaseError> {
-        let backup = self.backup(writer)?;
+    fn to_the_end(&self, backup: &Backup<'_, '_>, hold: Hold) -> Result<(), DatabaseError> {
         let pages = self.step_pages();
-        while !self.step(&backup, pages, hold)? {}
-        drop(backup);
+        while !self.step(backup, pages, hold)? {}
         let end = self.reader.execute_batch("COMMIT");
         end.map_err(|error| DatabaseError::of("read", self.source, error))
     }
 
     /// Copies in transactions of a step each, from the first page again when somebody wrote.
-    fn between_writers(&self, writer: &mut Connection, restarts: &mut u32) -> Result<Run, DatabaseError> {
-        let backup = self.backup(writer)?;
+    fn between_writers(&self, backup: &Backup<'_, '_>, restarts: &mut u32) -> Result<Run, DatabaseError> {
         let pages = self.step_pages();
         let mut done_before = 0;
         loop {
-            if self.step(&backup, pages, Hold::Nobody)? {
+            if self.step(backup, pages, Hold::Nobody)? {
                 return Ok(Run::Done);
             }
             let progress = backup.progress();
@@ -167,10 +168,6 @@ impl Copy<'_> {
             }
             done_before = done;
         }
-    }
-
-    fn backup<'b>(&'b self, writer: &'b mut Connection) -> Result<Backup<'b, 'b>, DatabaseError> {
-        Backup::new(self.reader, writer).map_err(|error| DatabaseError::of("write", self.target, error))
     }
 
     fn step_pages(&self) -> i32 {
