@@ -4,7 +4,9 @@
 
 mod backup;
 mod care;
+mod check;
 mod completions;
+mod db;
 mod duration;
 pub mod exit;
 #[cfg(feature = "fault-points")]
@@ -14,12 +16,13 @@ mod man;
 mod markdown;
 mod mount;
 mod policy;
+mod restore;
 mod resume;
-
 mod status;
 mod target;
 mod umount;
 mod upgrade;
+mod vacuum;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -34,7 +37,9 @@ Exit codes:
   1  it failed; the line on standard error says why
   2  the command line is wrong
   3  nothing is mounted there, or no daemon runs
-  4  busy: the mount point or the data directory is in use";
+  4  busy: the mount point, the data directory or the database is in use
+  5  hoodydb check found something that is not as it should be
+  6  hoodydb check found damage";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -61,6 +66,10 @@ enum Command {
     Locks(locks::Args),
     Policy(policy::Args),
     Backup(backup::Args),
+    Restore(restore::Args),
+    Vacuum(vacuum::Args),
+    Check(check::Args),
+    Db(db::Args),
     Completions(completions::Args),
     Man(man::Args),
     Markdown(markdown::Args),
@@ -83,6 +92,10 @@ impl Cli {
             Command::Locks(args) => locks::run(&args),
             Command::Policy(args) => policy::run(args),
             Command::Backup(args) => backup::run(&args),
+            Command::Restore(args) => restore::run(&args),
+            Command::Vacuum(args) => vacuum::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::Db(args) => db::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Markdown(args) => markdown::run(&args),

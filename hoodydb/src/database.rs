@@ -4,12 +4,16 @@
 //! as any client does, and takes its turn in the mount's queue; it never looks at the files behind the mount. The only room
 //! that names rusqlite.
 
+pub mod check;
 mod connection;
 pub mod copy;
 mod error;
+pub mod facts;
 mod find;
 mod header;
 mod integrity;
+pub mod restore;
+pub mod vacuum;
 mod watch;
 
 pub use error::DatabaseError;

@@ -9,7 +9,7 @@ mod status;
 mod table;
 mod units;
 
-pub use care::backup;
+pub use care::{backup, check, databases, restore, vacuum};
 pub use locks::locks;
 pub use status::status;
 pub use units::bytes;

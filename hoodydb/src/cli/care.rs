@@ -13,11 +13,15 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::target;
+use crate::archive::Partial;
 use crate::control::client::Daemon;
 use crate::control::{Answer, Command};
 use crate::database::{self, Hold, Stop, Watch};
 use crate::model::{ProcessName, printable};
 use crate::process::open_files;
+
+/// What SQLite keeps beside a database.
+pub(super) const SIDE_FILES: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 /// How often it is looked at who waits behind the work.
 const LOOK: Duration = Duration::from_millis(500);
@@ -44,7 +48,7 @@ pub(super) struct Database {
     /// Below the mount point.
     pub(super) path: PathBuf,
     /// The longest wait of a client of the mount.
-    max_wait: Duration,
+    pub(super) max_wait: Duration,
 }
 
 impl Which {
@@ -92,13 +96,6 @@ impl Database {
     /// The file, on the mount.
     pub(super) fn file(&self) -> PathBuf {
         self.mountpoint.join(&self.path)
-    }
-
-    /// A file beside it: `-wal`, `-journal`, `-shm`.
-    pub(super) fn beside(&self, ending: &str) -> PathBuf {
-        let mut name = self.file().into_os_string();
-        name.push(ending);
-        name.into()
     }
 
     /// Who has the file open, besides this process.
@@ -236,6 +233,13 @@ pub(super) fn check_room(directory: &Path, needed: u64, what: &str) -> Result<()
         );
     }
     Ok(())
+}
+
+/// Gives a file that is to become a database on the mount the mode that SQLite would give it.
+pub(super) fn share(partial: &Partial) -> Result<()> {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let set = std::fs::set_permissions(partial.path(), mode);
+    set.with_context(|| format!("cannot set the mode of {}", printable(partial.path())))
 }
 
 /// What is free on a disk for this process.
