@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::manager::Policy;
-use crate::model::{MountLocks, MountStatus, PolicyAnswer, UnmountAnswer};
+use crate::model::{MountLocks, MountStatus, NewSchedule, PolicyAnswer, ScheduleStatus, UnmountAnswer};
 
 /// The wire's version; a daemon answers only its own.
 pub const VERSION: u32 = 1;
@@ -55,6 +55,16 @@ pub enum Command {
         /// Whether a file that does not look like SQLite is taken too.
         force: bool,
     },
+    /// A new schedule of backups; its first run begins at once.
+    ScheduleAdd {
+        /// What is to be done, and how often.
+        schedule: NewSchedule,
+    },
+    /// No more runs of a schedule; one that is at work goes on.
+    ScheduleRemove {
+        /// Its number.
+        id: u64,
+    },
     /// Begin to unmount, as SIGTERM does; `lazy` detaches at once and serves what is open until it is closed.
     Unmount {
         /// Detach at once.
@@ -95,6 +105,8 @@ pub enum Answer {
     Locks(MountLocks),
     /// To [`Command::PolicyGet`] and [`Command::PolicySet`].
     Policy(PolicyAnswer),
+    /// To [`Command::ScheduleAdd`] and [`Command::ScheduleRemove`].
+    Schedule(Box<ScheduleStatus>),
     /// To [`Command::Unmount`] and [`Command::UnmountProgress`].
     Unmount(UnmountAnswer),
     /// To [`Command::Fault`]: points left.

@@ -11,6 +11,7 @@ mod kept;
 mod policies;
 mod preflight;
 mod report;
+mod schedules;
 mod shutdown;
 mod stale;
 mod upgrade;

@@ -9,6 +9,7 @@
 mod care;
 mod counters;
 mod sample;
+mod schedule;
 mod text;
 
 use std::collections::BTreeMap;
@@ -16,11 +17,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use care::{
-    Backup, BackupAnswer, CheckAnswer, Checked, DatabaseFacts, DatabaseList, FailedDatabase, Finding, Manifest, MountDatabases,
-    RestoreAnswer, VacuumAnswer, Vacuumed,
+    Backup, BackupAnswer, CheckAnswer, Checked, DatabaseFacts, DatabaseList, FailedDatabase, Finding, Manifest,
+    MountDatabases, RestoreAnswer, VacuumAnswer, Vacuumed,
 };
 pub use counters::{Counts, RefusalCounts};
 pub use sample::{BUCKETS, Histogram, Sample, SampleRow};
+pub use schedule::{NewSchedule, ScheduleRun, ScheduleStatus};
 pub use text::{printable, text_of};
 
 /// Answer of `hoodydb status --json`.
@@ -99,6 +101,12 @@ pub struct MountStatus {
     pub refused_databases: Vec<RefusedDatabase>,
     /// Databases that a process sees through a bind mount of the single file, without their side files.
     pub single_file_binds: Vec<SingleFileBind>,
+    /// Backups that are made again and again.
+    #[serde(default)]
+    pub schedules: Vec<ScheduleStatus>,
+    /// Why the schedules are not known; null if they are.
+    #[serde(default)]
+    pub schedules_error: Option<String>,
 }
 
 /// The replacement of a worker.

@@ -5,12 +5,14 @@
 
 mod care;
 mod locks;
+mod schedule;
 mod status;
 mod table;
 mod units;
 
 pub use care::{backup, check, databases, restore, vacuum};
 pub use locks::locks;
+pub use schedule::{schedule, schedules};
 pub use status::status;
 pub use units::bytes;
 

@@ -3,6 +3,9 @@
 //! Called by [`super::Cli`], and by schedules as a process of its own. Each database is copied by [`crate::database`] into a
 //! file that [`crate::archive`] gives its name when it is checked and on the disk.
 
+mod how;
+mod schedule;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,15 +13,13 @@ use anyhow::{Context, Result, bail};
 
 use super::care::{Care, Database, Which, check_room};
 use super::exit::{self, Failure};
-use super::{duration, print, style};
+use super::{print, style};
 use crate::archive::{self, COMPRESSED, ENDING, Keep, Partial};
 use crate::database::copy::{CopyOptions, copy};
 use crate::database::{self, Depth};
 use crate::model::{Backup, BackupAnswer, FailedDatabase, Manifest, printable, text_of};
 use crate::render;
-
-/// Where backups go, unless another place is given.
-pub(super) const DEFAULT_TO: &str = "/var/backups/hoodydb";
+use how::{Compression, How, Verify};
 
 /// Copies databases while they are in use
 ///
@@ -28,17 +29,21 @@ pub(super) const DEFAULT_TO: &str = "/var/backups/hoodydb";
 ///
 /// A backup is checked, and has its name only when it is whole and on the disk. Beside it is a manifest, BACKUP.json.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   hoodydb backup app/users.db
   hoodydb backup app/users.db --to /mnt/usb/users.db
   hoodydb backup --all --to /srv/backups --compress zstd --keep-daily 7 --keep-weekly 4
+  hoodydb backup schedule add --all --every 1h --keep 24
 
 Exit codes:
   0  every backup is there
   1  one is not; the line on standard error says why
   2  the command line is wrong
-  3  nothing is mounted there, or no daemon runs")]
+  3  nothing is mounted there, or no daemon runs"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,
@@ -47,86 +52,26 @@ pub(super) struct Args {
     /// Print JSON: {"backups": [{"file": .., "database": .., "sha256": ..}], "failed": [..]}
     #[arg(long)]
     json: bool,
+    /// Run as the process that a schedule starts
+    #[arg(long, hide = true)]
+    scheduled: bool,
+    #[command(subcommand)]
+    action: Option<Action>,
 }
 
-/// How backups are made and kept.
-#[derive(Debug, clap::Args)]
-pub(super) struct How {
-    /// A directory, in which each database has one of its own; or, for one database, the file
-    #[arg(long, value_name = "DIR|FILE", default_value = DEFAULT_TO)]
-    to: PathBuf,
-    /// Compress the copy
-    #[arg(long, value_name = "HOW")]
-    compress: Option<Compression>,
-    /// What is checked before the backup is given its name
-    #[arg(long, value_name = "HOW", default_value = "full", default_missing_value = "full", num_args = 0..=1, require_equals = true)]
-    verify: Verify,
-    #[command(flatten)]
-    keep: KeepArgs,
-    /// Pages that are copied at once; writers of a rollback journal wait for so long
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pages_per_step: Option<u32>,
-    /// How often a copy begins anew, because somebody wrote, before it keeps writers out
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    restarts: u32,
-    /// How long to wait for a lock: 500ms, 30s, 2m
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
-    timeout: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Compression {
-    /// Zstandard
-    Zstd,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Verify {
-    /// integrity_check: tables, indexes, and whether they fit each other
-    Full,
-    /// quick_check: tables and indexes
-    Quick,
-    /// Nothing
-    None,
-}
-
-/// Which backups of a database stay; all of them without a rule.
-#[derive(Debug, clap::Args)]
-pub(super) struct KeepArgs {
-    /// Keep the last N backups of each database; rules add up, and without one nothing is ever removed
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    keep: Option<u32>,
-    /// Keep one for each of the last N hours that have one
-    #[arg(long, value_name = "N")]
-    keep_hourly: Option<u32>,
-    /// Keep one for each of the last N days that have one
-    #[arg(long, value_name = "N")]
-    keep_daily: Option<u32>,
-    /// Keep one for each of the last N weeks that have one
-    #[arg(long, value_name = "N")]
-    keep_weekly: Option<u32>,
-    /// Keep one for each of the last N months that have one
-    #[arg(long, value_name = "N")]
-    keep_monthly: Option<u32>,
-    /// Keep one for each of the last N years that have one
-    #[arg(long, value_name = "N")]
-    keep_yearly: Option<u32>,
-}
-
-impl KeepArgs {
-    fn rule(&self) -> Keep {
-        Keep {
-            last: self.keep,
-            hourly: self.keep_hourly,
-            daily: self.keep_daily,
-            weekly: self.keep_weekly,
-            monthly: self.keep_monthly,
-            yearly: self.keep_yearly,
-        }
-    }
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    Schedule(schedule::Args),
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
+    if let Some(Action::Schedule(args)) = &args.action {
+        return schedule::run(args);
+    }
+    if args.scheduled {
+        // The daemon asks to be spared when memory runs out; what it starts is as everybody else.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    }
     let databases = args.which.find()?;
     let place = Place::of(&args.how.to, args.which.is_one())?;
     if matches!(place, Place::File(_)) && args.how.keep.rule() != Keep::default() {
@@ -139,7 +84,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         care.end();
         match made {
             Ok(backup) => answer.backups.push(backup),
-            Err(error) => answer.failed.push(FailedDatabase { database: text_of(&database.path), error: exit::line_of(&error) }),
+            Err(error) => {
+                answer.failed.push(FailedDatabase { database: text_of(&database.path), error: exit::line_of(&error) })
+            }
         }
     }
     print(&if args.json { render::json(&answer)? } else { render::backup(&answer, style()) })?;
@@ -165,7 +112,7 @@ impl Place {
     fn of(to: &Path, is_one: bool) -> Result<Self> {
         let is_directory = !is_one || to.is_dir() || to.as_os_str().as_encoded_bytes().ends_with(b"/");
         let to = std::path::absolute(to)?;
-        Ok(if is_directory || to == Path::new(DEFAULT_TO) { Self::Directory(to) } else { Self::File(to) })
+        Ok(if is_directory { Self::Directory(to) } else { Self::File(to) })
     }
 
     /// The directory that the backup of a database lies in, and its name there.
@@ -206,8 +153,7 @@ fn back_up(database: &Database, place: &Place, how: &How, care: &Care<'_>) -> Re
     check_room(&directory, size, "the backup")?;
     let partial = Partial::new(&directory)?;
     care.begin("copying", size);
-    let options =
-        CopyOptions { pages_per_step: how.pages_per_step, restarts_max: how.restarts, patience: how.timeout };
+    let options = CopyOptions { pages_per_step: how.pages_per_step, restarts_max: how.restarts, patience: how.timeout };
     let copied = copy(&source, partial.path(), options, care)?;
     let copy_ms = millis(begun.elapsed());
     check(&partial, how.verify, care)?;
@@ -254,16 +200,6 @@ fn back_up(database: &Database, place: &Place, how: &How, care: &Care<'_>) -> Re
 
 fn missing(path: &Path, error: std::io::Error) -> anyhow::Error {
     anyhow::Error::from(error).context(format!("cannot look at {}", printable(path)))
-}
-
-impl Verify {
-    const fn depth(self) -> Option<Depth> {
-        match self {
-            Self::Full => Some(Depth::Full),
-            Self::Quick => Some(Depth::Quick),
-            Self::None => None,
-        }
-    }
 }
 
 fn check(partial: &Partial, verify: Verify, care: &Care<'_>) -> Result<()> {

@@ -70,6 +70,16 @@ impl Which {
         Ok(found)
     }
 
+    /// Whether all databases are meant, those of later too.
+    pub(super) fn is_all(&self) -> bool {
+        self.all
+    }
+
+    /// The mount that was named.
+    pub(super) fn mount(&self) -> Option<&Path> {
+        self.mount.as_deref()
+    }
+
     /// Whether one database is named.
     pub(super) fn is_one(&self) -> bool {
         !self.all && self.databases.len() == 1

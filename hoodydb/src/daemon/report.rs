@@ -38,6 +38,8 @@ impl Answerer for Live {
                 let _ = self.unmount.send(unmount);
                 Ok(Answer::Unmount(answer))
             }
+            Command::ScheduleAdd { schedule } => self.schedules.add(schedule).map(Box::new).map(Answer::Schedule),
+            Command::ScheduleRemove { id } => self.schedules.remove(id).map(Box::new).map(Answer::Schedule),
             Command::Upgrade { binary } => Err(self.upgrade(&binary)),
             #[cfg(feature = "fault-points")]
             Command::Fault { arm } => {
@@ -76,6 +78,7 @@ impl Live {
     fn status(&self) -> MountStatus {
         let stats = self.fuse.stats();
         let view = self.coordinator.view();
+        let (schedules, schedules_error) = self.schedules.status();
         MountStatus {
             mountpoint: text_of(&self.options().mountpoint),
             backing: text_of(&self.options().data),
@@ -107,6 +110,8 @@ impl Live {
             totals: Counts::from(&view.totals),
             refused_databases: self.kept.stale.refused(),
             single_file_binds: self.binds.found(),
+            schedules,
+            schedules_error,
         }
     }
 

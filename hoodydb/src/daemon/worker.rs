@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::kept::Kept;
-use super::{DaemonError, Options, binds, policies, shutdown};
+use super::{DaemonError, Options, binds, policies, schedules, shutdown};
 use crate::control::server::Server;
 use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
 use crate::fuse::{self, FuseMount, LockReply};
@@ -82,6 +82,7 @@ pub(super) struct Live {
     pub(super) fuse: FuseMount,
     pub(super) policies: Arc<policies::Policies>,
     pub(super) binds: binds::SingleFileBinds,
+    pub(super) schedules: schedules::Schedules,
     pub(super) unmount: mpsc::UnboundedSender<Unmount>,
     /// Whether transactions run for longer than an unmount waits quietly.
     pub(super) overdue: AtomicBool,
@@ -109,6 +110,9 @@ impl Live {
         self.fuse.sweep();
         self.policies.follow_names(&self.fuse, &self.coordinator);
         self.binds.look_at(&self.coordinator.processes(), &self.fuse, &self.kept.backing);
+        if self.phase() == Phase::Serving {
+            self.schedules.tick(self.options());
+        }
     }
 }
 
@@ -214,8 +218,9 @@ fn build(
     let fuse = FuseMount::start(options.mount_options(), resources)?;
     let (unmount, requests) = mpsc::unbounded_channel();
     let binds = binds::SingleFileBinds::default();
+    let schedules = schedules::Schedules::load(&kept.backing)?;
     let overdue = AtomicBool::new(false);
-    let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, unmount, overdue };
+    let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, schedules, unmount, overdue };
     if live.phase() != Phase::Serving {
         live.fuse.leave();
     }
@@ -278,6 +283,7 @@ fn watch_keeper(live: &Arc<Live>) -> Result<(), DaemonError> {
         // Nothing may change the tables any more: a descriptor that is opened from here on would be closed by the exec.
         live.coordinator.freeze();
         live.fuse.freeze();
+        live.schedules.freeze();
         let memory = &live.kept.memory;
         if !guardian::take_place(memory, keeper) {
             std::process::abort();

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::DatabaseError;
 use super::connection::{number, open, patiently, value};
 use super::header::look_at;
 use super::integrity::{Depth, findings};
 use super::watch::{Hold, Watch, watched};
-use super::DatabaseError;
 
 /// A log of more than so many times the database is worth a word.
 const LONG_WAL: u64 = 2;
@@ -105,7 +105,8 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
 /// What no connection is needed for, while nobody has the database open.
 fn look_at_files(path: &Path, report: &mut Report) {
     if is_hot(&beside(path, "-journal")) {
-        let what = "a writer died within a transaction: its journal was there, and SQLite rolls it back at the next read";
+        let what =
+            "a writer died within a transaction: its journal was there, and SQLite rolls it back at the next read";
         report.findings.push((Severity::Warning, what.to_owned()));
     }
     if report.wal_bytes > 0 {
@@ -140,7 +141,8 @@ fn look_inside(
     report.free_pages = number(&connection, path, "PRAGMA freelist_count")?;
     let is_wal = report.journal_mode == "wal";
     if is_wal && report.wal_bytes > LONG_WAL_MIN_BYTES.max(LONG_WAL * report.size_bytes) {
-        let what = "the write-ahead log is far longer than the database: a reader that never ends keeps it from being moved";
+        let what =
+            "the write-ahead log is far longer than the database: a reader that never ends keeps it from being moved";
         report.findings.push((Severity::Warning, what.to_owned()));
     }
     if !is_wal && report.size_bytes > 0 {

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::connection::{open, open_with, number, patiently, value};
-use super::watch::{Hold, Watch};
 use super::DatabaseError;
+use super::connection::{number, open, open_with, patiently, value};
+use super::watch::{Hold, Watch};
 
 /// What one step copies, in bytes: a few milliseconds, in which writers of a rollback journal wait.
 const STEP_BYTES: u32 = 4 * 1024 * 1024;
@@ -57,12 +57,7 @@ pub struct Copied {
 ///
 /// # Errors
 /// Where the source cannot be read, the target not be written, or the watch wants an end.
-pub fn copy(
-    source: &Path,
-    target: &Path,
-    options: CopyOptions,
-    watch: &dyn Watch,
-) -> Result<Copied, DatabaseError> {
+pub fn copy(source: &Path, target: &Path, options: CopyOptions, watch: &dyn Watch) -> Result<Copied, DatabaseError> {
     let reader = open(source)?;
     let facts = || -> Result<(String, u32, u64), DatabaseError> {
         let mode = value(&reader, source, "PRAGMA journal_mode")?;
@@ -71,8 +66,7 @@ pub fn copy(
     let (journal_mode, page_size, pages) = patiently(source, "the backup", options.patience, watch, facts)?;
     let copy = Copy { source, target, options, watch, reader: &reader, page_size };
     let mut writer = blank(target)?;
-    let backup =
-        Backup::new(&reader, &mut writer).map_err(|error| DatabaseError::of("write", target, error))?;
+    let backup = Backup::new(&reader, &mut writer).map_err(|error| DatabaseError::of("write", target, error))?;
     let (restarts, held) = if journal_mode == "wal" {
         copy.begin_to_read()?;
         copy.to_the_end(&backup, Hold::Nobody)?;

@@ -35,7 +35,8 @@ pub fn facts(path: &Path, patience: Duration, watch: &dyn Watch) -> Result<Facts
         let connection = open(path)?;
         let fault = |error| DatabaseError::of("read", path, error);
         connection.execute_batch("BEGIN").map_err(fault)?;
-        let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+        let tables =
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
         Ok(Facts {
             tables: number(&connection, path, tables)?,
             journal_mode: value(&connection, path, "PRAGMA journal_mode")?,

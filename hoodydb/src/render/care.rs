@@ -4,8 +4,8 @@ use super::table::{draw, name, number};
 use super::units::{bytes, count, millis, seconds};
 use super::{Style, short_command};
 use crate::model::{
-    Backup, BackupAnswer, CheckAnswer, Checked, DatabaseFacts, DatabaseList, FailedDatabase, RestoreAnswer, VacuumAnswer,
-    Vacuumed, printable,
+    Backup, BackupAnswer, CheckAnswer, Checked, DatabaseFacts, DatabaseList, FailedDatabase, RestoreAnswer,
+    VacuumAnswer, Vacuumed, printable,
 };
 
 /// A line per backup, and one per database that has none.

@@ -23,6 +23,7 @@ fn one_mount(mount: &MountStatus, style: Style) -> String {
     for (key, value) in facts(mount) {
         text.push_str(&format!("  {key:<10} {value}\n"));
     }
+    text.push_str(&super::schedule::of_mount(mount, style));
     if mount.databases.is_empty() {
         text.push_str("  no database is open\n");
     } else {
