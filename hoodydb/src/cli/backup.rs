@@ -16,7 +16,7 @@ use super::exit::{self, Failure};
 use super::{print, style};
 use crate::archive::{self, COMPRESSED, ENDING, Keep, Partial};
 use crate::database::copy::{CopyOptions, copy};
-use crate::database::{self, Depth};
+use crate::database::{self, DatabaseError, Depth};
 use crate::model::{Backup, BackupAnswer, FailedDatabase, Manifest, printable, text_of};
 use crate::render;
 use how::{Compression, How, Verify};
@@ -71,6 +71,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if args.scheduled {
         // The daemon asks to be spared when memory runs out; what it starts is as everybody else.
         let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+        // The kernel took the name from /proc/self/exe.
+        let _ = rustix::thread::set_name(c"hoodydb");
     }
     let databases = args.which.find()?;
     let place = Place::of(&args.how.to, args.which.is_one())?;
@@ -199,14 +201,17 @@ fn back_up(database: &Database, place: &Place, how: &How, care: &Care<'_>) -> Re
 }
 
 fn missing(path: &Path, error: std::io::Error) -> anyhow::Error {
-    anyhow::Error::from(error).context(format!("cannot look at {}", printable(path)))
+    match error.kind() {
+        std::io::ErrorKind::NotFound => DatabaseError::Missing(path.to_owned()).into(),
+        _ => anyhow::Error::from(error).context(format!("cannot look at {}", printable(path))),
+    }
 }
 
 fn check(partial: &Partial, verify: Verify, care: &Care<'_>) -> Result<()> {
     let Some(depth) = verify.depth() else { return Ok(()) };
     care.begin("checking", 0);
     match database::verify(partial.path(), depth, care) {
-        Err(database::DatabaseError::Damaged { what, .. }) => bail!(
+        Err(DatabaseError::Damaged { what, .. }) => bail!(
             "the database is damaged ({what}): its copy was not kept; hoodydb check tells more, --verify=none keeps it all the same"
         ),
         checked => Ok(checked?),

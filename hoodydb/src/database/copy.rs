@@ -32,7 +32,7 @@ const SMALL_BYTES: u64 = 8 * 1024 * 1024;
 pub struct CopyOptions {
     /// Pages per step; chosen by their size if none.
     pub pages_per_step: Option<u32>,
-    /// How often the copy may begin anew because somebody wrote, before it keeps writers out.
+    /// How often the copy may begin anew because somebody wrote, before it keeps writers out; 0: at once.
     pub restarts_max: u32,
     /// How long to wait for a lock.
     pub patience: Duration,
@@ -118,9 +118,8 @@ impl Copy<'_> {
 
     fn with_rollback_journal(&self, backup: &Backup<'_, '_>, bytes: u64) -> Result<(u32, Duration), DatabaseError> {
         let mut restarts = 0;
-        if bytes > SMALL_BYTES
-            && let Run::Done = self.between_writers(backup, &mut restarts)?
-        {
+        let is_worth_steps = bytes > SMALL_BYTES && self.options.restarts_max > 0;
+        if is_worth_steps && let Run::Done = self.between_writers(backup, &mut restarts)? {
             return Ok((restarts, Duration::ZERO));
         }
         // A connection of its own: SQLite copies nothing from one that could write.

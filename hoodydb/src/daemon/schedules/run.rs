@@ -55,7 +55,15 @@ pub(super) fn outcome(store: &Store, id: u64) -> Ended {
         let _ = opened.and_then(|file| file.take(most).read_to_string(&mut text));
         text
     };
-    outcome_of(&read("out", ANSWER_MAX_BYTES), &read("err", WORDS_MAX_BYTES))
+    let ended = outcome_of(&read("out", ANSWER_MAX_BYTES), &read("err", WORDS_MAX_BYTES));
+    Ended { ended_ms: ["out", "err"].into_iter().filter_map(|ending| written_ms(store, id, ending)).max(), ..ended }
+}
+
+/// When a file of a run was written: its last words stand at its end.
+fn written_ms(store: &Store, id: u64, ending: &str) -> Option<u64> {
+    let written = store.open_run(id, ending, OFlags::RDONLY).ok()?.metadata().ok()?.modified().ok()?;
+    let since = written.duration_since(std::time::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_millis()).ok()
 }
 
 fn outcome_of(out: &str, errors: &str) -> Ended {

@@ -50,6 +50,9 @@ pub(super) struct Entry {
 pub(super) struct Ended {
     pub(super) error: Option<String>,
     pub(super) started_ms: u64,
+    /// None where nobody knows.
+    #[serde(skip)]
+    pub(super) ended_ms: Option<u64>,
     pub(super) duration_ms: u64,
     pub(super) backups: u64,
     pub(super) file_bytes: u64,
@@ -103,7 +106,8 @@ impl Entry {
         } else {
             self.failures_in_a_row = 0;
         }
-        self.last = Some(Ended { started_ms, duration_ms: now_ms.saturating_sub(started_ms), ..ended });
+        let ended_ms = ended.ended_ms.filter(|ended| *ended >= started_ms).unwrap_or(now_ms);
+        self.last = Some(Ended { started_ms, duration_ms: ended_ms.saturating_sub(started_ms), ..ended });
     }
 }
 
