@@ -1,7 +1,6 @@
 //! Backups while others write: each is one state that the database had, nobody is refused, and a kill leaves nothing half.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::time::{Duration, Instant};
 
 use hoodydb_tests::bank::{self, Clerks};
@@ -10,20 +9,6 @@ use hoodydb_tests::database::{self, Mode};
 use hoodydb_tests::mount::text;
 use hoodydb_tests::{Client, Mount, eventually, is_long};
 use serde_json::Value;
-
-/// Runs `hoodydb`, which has to succeed, and gives what it printed as JSON.
-fn json(mount: &Mount, arguments: &[&str]) -> Value {
-    let output = mount.command(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
-/// Runs `hoodydb`, which has to fail, and gives the exit code and the line.
-fn failure(mount: &Mount, arguments: &[&str]) -> (i32, String) {
-    let Output { status, stderr, .. } = mount.command(arguments);
-    assert!(!status.success(), "{arguments:?} succeeded");
-    (status.code().expect("an exit code"), text(&stderr))
-}
 
 fn files_in(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
@@ -43,7 +28,7 @@ fn backups_under_eight_writers_are_one_state_and_refuse_nobody() {
         let clerks = Clerks::begin(&path, 8);
         for round in 0..rounds {
             let answer =
-                json(&mount, &["backup", "bank.db", "--to", &format!("{}/", to.display()), "--json", "--keep=2"]);
+                mount.answer(&["backup", "bank.db", "--to", &format!("{}/", to.display()), "--json", "--keep=2"]);
             let file = answer["backups"][0]["file"].as_str().expect("a file");
             assert_eq!(bank::state_of_file(Path::new(file)), "first", "{mode:?}, round {round}");
         }
@@ -61,7 +46,7 @@ fn a_manifest_tells_what_the_file_is() {
     bank::create(&mount.path("bank.db"), Mode::Wal, 1, "first");
     let to = mount.outside().join("copy.db.zst");
     let to = to.to_str().expect("text");
-    let answer = json(&mount, &["backup", "bank.db", "--to", to, "--compress", "zstd", "--json"]);
+    let answer = mount.answer(&["backup", "bank.db", "--to", to, "--compress", "zstd", "--json"]);
     let manifest: Value =
         serde_json::from_slice(&std::fs::read(format!("{to}.json")).expect("a manifest")).expect("JSON");
     for field in ["sha256", "pages", "page_size", "created", "sqlite_version", "size_bytes"] {
@@ -70,7 +55,7 @@ fn a_manifest_tells_what_the_file_is() {
     assert_eq!((&manifest["journal_mode"], &manifest["verified"]), (&"wal".into(), &"full".into()));
     let sum = std::process::Command::new("sha256sum").arg(to).output().expect("sha256sum runs");
     assert!(text(&sum.stdout).starts_with(manifest["sha256"].as_str().expect("a sum")));
-    assert!(json(&mount, &["restore", to, "again.db", "--json"])["put_aside"].is_null());
+    assert!(mount.answer(&["restore", to, "again.db", "--json"])["put_aside"].is_null());
     assert_eq!(bank::state(&mount.path("again.db")), "first");
 }
 
@@ -80,7 +65,7 @@ fn a_file_that_is_no_backup_is_never_replaced() {
     bank::create(&mount.path("bank.db"), Mode::Wal, 1, "first");
     let precious = mount.outside().join("precious");
     std::fs::write(&precious, b"precious").expect("a file");
-    let (code, line) = failure(&mount, &["backup", "bank.db", "--to", precious.to_str().expect("text")]);
+    let (code, line) = mount.failure(&["backup", "bank.db", "--to", precious.to_str().expect("text")]);
     assert!(code == 1 && line.contains("is no backup of hoodydb"), "{line}");
     assert_eq!(std::fs::read(&precious).expect("the file"), b"precious");
 }
@@ -92,10 +77,10 @@ fn a_damaged_database_is_not_backed_up_as_a_sound_one() {
     bank::create(&path, Mode::Delete, 1, "first");
     damage(&path);
     let to = mount.outside().join("copy.db");
-    let (code, line) = failure(&mount, &["backup", "bank.db", "--to", to.to_str().expect("text")]);
+    let (code, line) = mount.failure(&["backup", "bank.db", "--to", to.to_str().expect("text")]);
     assert!(code == 1 && line.contains("damaged"), "{line}");
     assert!(!to.exists());
-    json(&mount, &["backup", "bank.db", "--to", to.to_str().expect("text"), "--verify=none", "--json"]);
+    mount.answer(&["backup", "bank.db", "--to", to.to_str().expect("text"), "--verify=none", "--json"]);
     assert!(to.exists());
 }
 
@@ -139,27 +124,17 @@ fn a_backup_that_is_killed_leaves_no_half_file_and_the_next_one_cleans_up() {
     bank::create(&path, Mode::Delete, 20, "first");
     let to = mount.outside().join("backups");
     let arguments = ["backup", "bank.db", "--to", &format!("{}/", to.display()), "--json", "--compress=zstd"];
-    let whole = time(|| _ = json(&mount, &arguments));
-    let mut backups = mount.outside().join("backups");
-    backups.push("bank.db");
+    let whole = time(|| _ = mount.answer(&arguments));
+    let backups = to.join("bank.db");
     let died = kill_amid(&mount, &arguments, whole, kills(), |_| {
         for file in files_in(&backups).into_iter().filter(|file| file.extension().is_some_and(|name| name == "zst")) {
-            let restored = mount.outside().join("restored");
-            let unpacked = std::process::Command::new(mount.hoodydb().get_program())
-                .env("HOODYDB_RUN_DIR", mount.run_directory())
-                .args(["restore", "--force"])
-                .arg(&file)
-                .arg("copy.db")
-                .output()
-                .expect("hoodydb runs");
-            assert!(unpacked.status.success(), "{}: {}", file.display(), text(&unpacked.stderr));
+            mount.answer(&["restore", "--force", "--json", file.to_str().expect("text"), "copy.db"]);
             assert_eq!(bank::state(&mount.path("copy.db")), "first");
-            let _ = std::fs::remove_file(restored);
         }
         assert_eq!(bank::state(&path), "first");
     });
     assert!(died > 0, "no kill met a backup at work");
-    json(&mount, &arguments);
+    mount.answer(&arguments);
     let left: Vec<PathBuf> = files_in(&backups).into_iter().filter(|file| is_partial(file)).collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -176,10 +151,10 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_content() {
         let backup = mount.outside().join("second.db");
         let backup = backup.to_str().expect("text");
         bank::create(&path, mode, 10, "second");
-        json(&mount, &["backup", "bank.db", "--to", backup, "--json"]);
+        mount.answer(&["backup", "bank.db", "--to", backup, "--json"]);
         std::fs::remove_file(&path).expect("it can be removed");
         let arguments = ["restore", backup, "bank.db", "--json"];
-        let whole = time(|| _ = json(&mount, &["restore", backup, "bank.db", "--json"]));
+        let whole = time(|| _ = mount.answer(&["restore", backup, "bank.db", "--json"]));
         let died = kill_amid(&mount, &arguments, whole, kills(), |number| {
             let state = bank::state(&path);
             assert!(state == "second" || state == format!("before {number}"), "{state}");
@@ -187,7 +162,7 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_content() {
             database::open(&path).execute(&name, []).expect("the state can be named");
         });
         assert!(died > 0, "no kill met a restore at work");
-        json(&mount, &arguments);
+        mount.answer(&arguments);
         assert_eq!(bank::state(&path), "second");
         std::fs::remove_file(&path).expect("it can be removed");
         kill_amid(&mount, &arguments, whole, kills() / 2, |_| {
@@ -196,7 +171,7 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_content() {
                 std::fs::remove_file(&path).expect("it can be removed");
             }
         });
-        json(&mount, &arguments);
+        mount.answer(&arguments);
         assert!(files_in(&mount.point()).iter().all(|file| !is_partial(file)));
     }
 }
@@ -209,7 +184,7 @@ fn a_vacuum_that_is_killed_changes_nothing() {
         bank::create(&path, mode, 10, "first");
         database::open(&path).execute("DELETE FROM filling WHERE id % 5 = 0", []).expect("rows can be deleted");
         let rows = database::number(&path, "SELECT count(*) FROM filling");
-        let whole = time(|| _ = json(&mount, &["vacuum", "bank.db", "--json"]));
+        let whole = time(|| _ = mount.answer(&["vacuum", "bank.db", "--json"]));
         let into = mount.outside().join("small.db");
         let into = into.to_str().expect("text");
         for arguments in [vec!["vacuum", "bank.db"], vec!["vacuum", "bank.db", "--into", into]] {
@@ -222,14 +197,14 @@ fn a_vacuum_that_is_killed_changes_nothing() {
                 }
             });
         }
-        json(&mount, &["vacuum", "bank.db", "--into", into, "--json"]);
+        mount.answer(&["vacuum", "bank.db", "--into", into, "--json"]);
         assert!(files_in(mount.outside()).iter().all(|file| !is_partial(file)));
     }
 }
 
 #[test]
 fn a_backup_gives_way_before_a_writer_is_refused() {
-    let mount = Mount::with(&["--max-wait", "20s"]);
+    let mount = Mount::with(&["--max-wait", "8s"]);
     let path = mount.path("bank.db");
     bank::create(&path, Mode::Delete, 20, "first");
     let mut command = mount.hoodydb();
@@ -252,7 +227,7 @@ fn a_backup_gives_way_before_a_writer_is_refused() {
     writer.tell("UPDATE state SET name = 'second'");
     eventually("the writer has waited for half of its time", || {
         let waiters = mount.locks_of("bank.db")["waiters"].as_array().cloned().unwrap_or_default();
-        waiters.iter().any(|one| one["age_ms"].as_u64() > Some(10_500))
+        waiters.iter().any(|one| one["age_ms"].as_u64() > Some(4_100))
     });
     backup.signal(rustix::process::Signal::CONT);
     writer.expect("ok");

@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut answer = BackupAnswer::default();
     for database in &databases {
         let care = Care::new(database, true);
-        let made = back_up(database, &place, &args.how, &care);
+        let made = back_up(database, &place, &args.how, &care).map_err(|error| database.explain(error));
         care.end();
         match made {
             Ok(backup) => answer.backups.push(backup),

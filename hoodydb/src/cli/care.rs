@@ -16,7 +16,7 @@ use super::target;
 use crate::archive::Partial;
 use crate::control::client::Daemon;
 use crate::control::{Answer, Command};
-use crate::database::{self, Hold, Stop, Watch};
+use crate::database::{self, DatabaseError, Hold, Stop, Watch};
 use crate::model::{ProcessName, printable};
 use crate::process::open_files;
 
@@ -118,6 +118,23 @@ impl Database {
             .context("cannot read /proc to find who has the database open")?;
         let users = open.into_iter().filter(|file| file.ino == meta.ino());
         Ok(users.map(|file| ProcessName { pid: file.pid, command: file.command }).collect())
+    }
+
+    /// The error with who is in the way, where somebody is.
+    pub(super) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let Some(DatabaseError::Busy { .. }) = error.downcast_ref() else { return error };
+        let Ok(Answer::Locks(locks)) = self.daemon.ask(Command::Locks { db: Some(self.path.clone()) }) else {
+            return error;
+        };
+        let mut holders: Vec<ProcessName> =
+            locks.databases.into_iter().flat_map(|database| database.holders).map(|holder| holder.process).collect();
+        holders.retain(|holder| holder.pid != std::process::id());
+        holders.sort();
+        holders.dedup();
+        if holders.is_empty() {
+            return error;
+        }
+        anyhow::anyhow!("{error}; it is held by {}", named(&holders))
     }
 
     /// Whoever waits behind this process for longer than half of what the mount grants.

@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let target = Database::named(args.mount.as_deref(), &args.db)?;
     let file = std::path::absolute(&args.file)?;
     let care = Care::new(&target, false);
-    let outcome = restore(&file, &target, args, &care);
+    let outcome = restore(&file, &target, args, &care).map_err(|error| target.explain(error));
     care.end();
     let (pages, put_aside) = outcome?;
     let answer = RestoreAnswer {

@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut answer = VacuumAnswer::default();
     for database in &databases {
         let care = Care::new(database, !args.insist);
-        let done = one(database, args, &care);
+        let done = one(database, args, &care).map_err(|error| database.explain(error));
         care.end();
         match done {
             Ok(vacuumed) => answer.databases.push(vacuumed),

@@ -65,8 +65,7 @@ pub(super) fn patiently<T>(
                     return Err(stop.into());
                 }
                 if begun.elapsed() >= patience {
-                    let waited_s = begun.elapsed().as_secs();
-                    return Err(DatabaseError::Busy { path: path.to_owned(), action, waited_s });
+                    return Err(DatabaseError::Busy { path: path.to_owned(), action, waited: begun.elapsed() });
                 }
                 std::thread::sleep(RETRY);
             }

@@ -27,14 +27,14 @@ pub enum DatabaseError {
         what: String,
     },
     /// Others held the database for longer than the caller waits.
-    #[error("{} is busy: {action} waited {waited_s} s for its turn", printable(path))]
+    #[error("{} is busy: {action} waited {:.1} s for its turn", printable(path), waited.as_secs_f64())]
     Busy {
         /// The file.
         path: PathBuf,
         /// What waited.
         action: &'static str,
         /// How long.
-        waited_s: u64,
+        waited: std::time::Duration,
     },
     /// The work held others up and gave way to them.
     #[error("gave way: {0}")]

@@ -62,7 +62,7 @@ pub struct VacuumOptions {
 /// # Errors
 /// Where it cannot be read.
 pub fn filling(path: &Path, patience: Duration, watch: &dyn Watch) -> Result<Filling, DatabaseError> {
-    patiently(path, "the look at the database", patience, watch, || {
+    patiently(path, "the vacuum", patience, watch, || {
         let connection = open(path)?;
         Ok(Filling {
             page_size: number(&connection, path, "PRAGMA page_size")?,
