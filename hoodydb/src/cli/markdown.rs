@@ -80,12 +80,20 @@ mod tests {
             databases: vec![DatabaseStatus::default()],
             refused_databases: vec![RefusedDatabase { users: vec![ProcessName::default()], ..<_>::default() }],
             single_file_binds: vec![SingleFileBind::default()],
+            schedules: vec![ScheduleStatus { last: Some(ScheduleRun::default()), ..<_>::default() }],
             ..MountStatus::default()
         };
+        let list = MountDatabases { databases: vec![DatabaseFacts::default()], ..<_>::default() };
+        let checked = Checked { findings: vec![Finding::default()], ..<_>::default() };
         let all = serde_json::json!([
             Status { mounts: vec![status] },
             Locks { mounts: vec![locks] },
-            PolicyAnswer::default()
+            PolicyAnswer::default(),
+            BackupAnswer { backups: vec![Backup::default()], failed: vec![FailedDatabase::default()] },
+            RestoreAnswer::default(),
+            VacuumAnswer { databases: vec![Vacuumed::default()], failed: vec![] },
+            CheckAnswer { databases: vec![checked] },
+            DatabaseList { mounts: vec![list] },
         ]);
         let mut fields = std::collections::BTreeSet::new();
         fields_of(&all, &mut fields);

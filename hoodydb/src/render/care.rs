@@ -10,8 +10,16 @@ use crate::model::{
 
 /// A line per backup, and one per database that has none.
 pub fn backup(answer: &BackupAnswer, style: Style) -> String {
-    let lines = answer.backups.iter().map(one_backup);
-    lines.chain(answer.failed.iter().map(|failed| one_failed(failed, style))).collect()
+    let lines: String = answer.backups.iter().map(one_backup).collect();
+    with_failures(lines, &answer.failed, style)
+}
+
+/// Adds a line per failure; where nothing else is told, the error of the command says it.
+fn with_failures(lines: String, failed: &[FailedDatabase], style: Style) -> String {
+    match failed {
+        [_] if lines.is_empty() => lines,
+        failed => failed.iter().fold(lines, |lines, failed| lines + &one_failed(failed, style)),
+    }
 }
 
 fn one_backup(backup: &Backup) -> String {
@@ -33,7 +41,7 @@ fn one_backup(backup: &Backup) -> String {
     format!("{} -> {}  {}\n", printable(&made.database), printable(&backup.file), notes.join(", "))
 }
 
-pub(super) fn one_failed(failed: &FailedDatabase, style: Style) -> String {
+fn one_failed(failed: &FailedDatabase, style: Style) -> String {
     format!("{}: {}: {}\n", style.warning("FAILED"), printable(&failed.database), printable(&failed.error))
 }
 
@@ -56,8 +64,8 @@ pub fn restore(answer: &RestoreAnswer) -> String {
 
 /// A line per database.
 pub fn vacuum(answer: &VacuumAnswer, style: Style) -> String {
-    let lines = answer.databases.iter().map(one_vacuumed);
-    lines.chain(answer.failed.iter().map(|failed| one_failed(failed, style))).collect()
+    let lines: String = answer.databases.iter().map(one_vacuumed).collect();
+    with_failures(lines, &answer.failed, style)
 }
 
 fn one_vacuumed(done: &Vacuumed) -> String {
@@ -150,3 +158,6 @@ fn database_cells(facts: &DatabaseFacts) -> Vec<String> {
         note.chain(users).collect::<Vec<_>>().join(", "),
     ]
 }
+
+#[cfg(test)]
+mod tests;

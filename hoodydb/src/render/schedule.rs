@@ -74,7 +74,7 @@ pub fn schedule(schedule: &ScheduleStatus, style: Style) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::ScheduleRun;
 

@@ -201,6 +201,7 @@ mod tests {
                 process,
                 seen_at: "/data/one.db".to_owned(),
             }],
+            schedules: crate::render::schedule::tests::example(),
             ..MountStatus::default()
         }
     }
@@ -212,7 +213,13 @@ mod tests {
 
     #[test]
     fn an_idle_mount() {
-        let idle = MountStatus { databases: vec![], refused_databases: vec![], single_file_binds: vec![], ..mount() };
+        let idle = MountStatus {
+            databases: vec![],
+            refused_databases: vec![],
+            single_file_binds: vec![],
+            schedules: vec![],
+            ..mount()
+        };
         insta::assert_snapshot!(status(&Status { mounts: vec![idle] }, Style::default()));
     }
 
