@@ -65,7 +65,7 @@ enum Command {
     Status(status::Args),
     Locks(locks::Args),
     Policy(policy::Args),
-    Backup(backup::Args),
+    Backup(Box<backup::Args>),
     Restore(restore::Args),
     Vacuum(vacuum::Args),
     Check(check::Args),

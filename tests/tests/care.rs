@@ -56,6 +56,8 @@ fn open_connections_see_what_is_restored_and_go_on() {
                 assert_eq!(session.ask("rows SELECT name FROM state"), "new", "{before:?} to {after:?}");
                 session.does("INSERT INTO events(body) VALUES ('after')");
             }
+            let kept = if before == Mode::Wal { Mode::Wal } else { after };
+            assert_eq!(sessions[0].ask("rows PRAGMA journal_mode"), kept.name());
             drop(sessions);
             assert_eq!(bank::state(&path), "new");
             assert_eq!(database::events(&path), 3, "{before:?} to {after:?}");
