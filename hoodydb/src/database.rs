@@ -4,6 +4,7 @@
 //! as any client does, and takes its turn in the mount's queue; it never looks at the files behind the mount. The only room
 //! that names rusqlite.
 
+mod chase;
 pub mod check;
 mod connection;
 pub mod copy;

@@ -1,16 +1,19 @@
-//! Copies a database while others write to it, by SQLite's online backup.
+//! Copies a database while others write to it.
 //!
 //! Called by `hoodydb backup`. What comes out is one state that the database had.
 //!
 //! ```text
-//!  WAL       one snapshot from the first page to the last: writers go on, nothing is copied twice
-//!  rollback  steps with SHARED in each, writers go on between them --+-- nobody wrote: done
-//!                 ^                                                  |
-//!                 +------ somebody wrote: from the first page -------+-- too often: RESERVED to the end
+//!  WAL       SQLite's online backup in one snapshot: writers go on, nothing is copied twice
+//!  rollback  SQLite's online backup in steps, writers go on between them --+-- nobody wrote: done
+//!                 ^                                                        |
+//!                 +------ somebody wrote: from the first page -------------+
+//!                                                                          | too often
+//!            a copy without any lock, then RESERVED and what is not the same any more (`chase`)
 //! ```
 //!
-//! RESERVED and not SHARED, because a writer that waits behind SHARED has PENDING, which keeps readers out.
+//! RESERVED and not SHARED alone, because a writer that waits behind SHARED has PENDING, which keeps readers out.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,7 +21,9 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::DatabaseError;
+use super::chase::Chase;
 use super::connection::{number, open, open_with, patiently, value};
+use super::integrity::open_immutable;
 use super::watch::{Hold, Watch};
 
 /// What one step copies, in bytes: a few milliseconds, in which writers of a rollback journal wait.
@@ -32,7 +37,7 @@ const SMALL_BYTES: u64 = 8 * 1024 * 1024;
 pub struct CopyOptions {
     /// Pages per step; chosen by their size if none.
     pub pages_per_step: Option<u32>,
-    /// How often the copy may begin anew because somebody wrote, before it keeps writers out; 0: at once.
+    /// How often the copy may begin anew because somebody wrote, before it keeps writers out.
     pub restarts_max: u32,
     /// How long to wait for a lock.
     pub patience: Duration,
@@ -65,23 +70,21 @@ pub fn copy(source: &Path, target: &Path, options: CopyOptions, watch: &dyn Watc
     };
     let (journal_mode, page_size, pages) = patiently(source, "the backup", options.patience, watch, facts)?;
     let copy = Copy { source, target, options, watch, reader: &reader, page_size };
-    let mut writer = blank(target)?;
-    let backup = Backup::new(&reader, &mut writer).map_err(|error| DatabaseError::of("write", target, error))?;
     let (restarts, held) = if journal_mode == "wal" {
         copy.begin_to_read()?;
-        copy.to_the_end(&backup, Hold::Nobody)?;
-        (0, Duration::ZERO)
+        (0, copy.to_the_end(Hold::Nobody).map(|()| Duration::ZERO)?)
     } else {
-        copy.with_rollback_journal(&backup, pages.saturating_mul(page_size.into()))?
+        copy.with_rollback_journal(pages.saturating_mul(page_size.into()))?
     };
-    drop(backup);
-    let pages = number(&writer, target, "PRAGMA page_count")?;
-    writer.close().map_err(|(_, error)| DatabaseError::of("write", target, error))?;
+    let copied = open_immutable(target)?;
+    let pages = number(&copied, target, "PRAGMA page_count")?;
     Ok(Copied { pages, page_size, journal_mode, restarts, held })
 }
 
-/// The connection to an empty file that nobody else knows: it needs no journal, and is synced once, by the caller.
+/// The connection to a file that nobody else knows, emptied: it needs no journal, and is synced once, by the caller.
 fn blank(target: &Path) -> Result<Connection, DatabaseError> {
+    let emptied = File::options().write(true).truncate(true).open(target);
+    emptied.map_err(|source| DatabaseError::Io { action: "write", path: target.to_owned(), source })?;
     let writer = open_with(target, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let pragmas = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;";
     writer.execute_batch(pragmas).map_err(|error| DatabaseError::of("write", target, error))?;
@@ -116,12 +119,33 @@ impl Copy<'_> {
         })
     }
 
-    fn with_rollback_journal(&self, backup: &Backup<'_, '_>, bytes: u64) -> Result<(u32, Duration), DatabaseError> {
+    fn with_rollback_journal(&self, bytes: u64) -> Result<(u32, Duration), DatabaseError> {
+        if bytes <= SMALL_BYTES {
+            return Ok((0, self.while_held(|| self.to_the_end(Hold::Others))?));
+        }
         let mut restarts = 0;
-        let is_worth_steps = bytes > SMALL_BYTES && self.options.restarts_max > 0;
-        if is_worth_steps && let Run::Done = self.between_writers(backup, &mut restarts)? {
+        if self.options.restarts_max > 0
+            && let Run::Done = self.between_writers(&mut restarts)?
+        {
             return Ok((restarts, Duration::ZERO));
         }
+        let piece = self.options.pages_per_step.map(|pages| u64::from(pages) * u64::from(self.page_size));
+        let chase = Chase::new(self.source, self.target, piece, self.watch)?;
+        chase.copy()?;
+        let held = self.while_held(|| {
+            let mode: String = value(self.reader, self.source, "PRAGMA journal_mode")?;
+            if mode == "wal" || !chase.is_the_same_file() {
+                // Not the file that it was: SQLite knows what the database is.
+                return self.to_the_end(Hold::Others);
+            }
+            let pages = number(self.reader, self.source, "PRAGMA page_count")?;
+            chase.settle(pages * u64::from(self.page_size))
+        })?;
+        Ok((restarts, held))
+    }
+
+    /// Does something while nobody can write; gives for how long that was.
+    fn while_held(&self, work: impl FnOnce() -> Result<(), DatabaseError>) -> Result<Duration, DatabaseError> {
         // A connection of its own: SQLite copies nothing from one that could write.
         let guard = open(self.source)?;
         patiently(self.source, "the backup", self.options.patience, self.watch, || {
@@ -129,26 +153,29 @@ impl Copy<'_> {
             begin.map_err(|error| DatabaseError::of("hold", self.source, error))
         })?;
         let begun = Instant::now();
-        // The copy goes on from where it is if nobody has written since, and from the first page otherwise.
         self.begin_to_read()?;
-        self.to_the_end(backup, Hold::Others)?;
-        Ok((restarts, begun.elapsed()))
+        work()?;
+        Ok(begun.elapsed())
     }
 
     /// Copies in one transaction of the reader.
-    fn to_the_end(&self, backup: &Backup<'_, '_>, hold: Hold) -> Result<(), DatabaseError> {
+    fn to_the_end(&self, hold: Hold) -> Result<(), DatabaseError> {
+        let mut writer = blank(self.target)?;
+        let backup = self.backup(&mut writer)?;
         let pages = self.step_pages();
-        while !self.step(backup, pages, hold)? {}
-        let end = self.reader.execute_batch("COMMIT");
-        end.map_err(|error| DatabaseError::of("read", self.source, error))
+        while !self.step(&backup, pages, hold)? {}
+        drop(backup);
+        writer.close().map_err(|(_, error)| DatabaseError::of("write", self.target, error))
     }
 
     /// Copies in transactions of a step each, from the first page again when somebody wrote.
-    fn between_writers(&self, backup: &Backup<'_, '_>, restarts: &mut u32) -> Result<Run, DatabaseError> {
+    fn between_writers(&self, restarts: &mut u32) -> Result<Run, DatabaseError> {
+        let mut writer = blank(self.target)?;
+        let backup = self.backup(&mut writer)?;
         let pages = self.step_pages();
         let mut done_before = 0;
         loop {
-            if self.step(backup, pages, Hold::Nobody)? {
+            if self.step(&backup, pages, Hold::Nobody)? {
                 return Ok(Run::Done);
             }
             let progress = backup.progress();
@@ -161,6 +188,10 @@ impl Copy<'_> {
             }
             done_before = done;
         }
+    }
+
+    fn backup<'b>(&'b self, writer: &'b mut Connection) -> Result<Backup<'b, 'b>, DatabaseError> {
+        Backup::new(self.reader, writer).map_err(|error| DatabaseError::of("write", self.target, error))
     }
 
     fn step_pages(&self) -> i32 {
