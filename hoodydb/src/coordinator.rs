@@ -100,6 +100,8 @@ struct State<R> {
     groups: HashMap<Pid, Group>,
     /// When the timer thread wakes by itself.
     armed: Option<Timestamp>,
+    /// Something has happened since it last looked.
+    busy: bool,
     /// The reaper sleeps until somebody waits.
     reaper_idle: bool,
     ended: bool,
@@ -112,6 +114,9 @@ struct Parked<R> {
     wait: bool,
     since: Timestamp,
 }
+
+/// Deadlines are kept to so many ns, or better.
+const TIMER_GRAIN_NS: u64 = 1_000_000;
 
 /// Processes whose container is remembered; then it starts anew.
 const MAX_GROUPS_CACHED: usize = 16_384;
@@ -141,6 +146,7 @@ impl<R: Reply> Coordinator<R> {
             last_saved_bytes: 0,
             groups: HashMap::new(),
             armed: None,
+            busy: false,
             reaper_idle: false,
             ended: false,
         };
@@ -295,7 +301,8 @@ impl<R: Reply> Coordinator<R> {
     /// Wakes the threads that have something new to do.
     fn wake(&self, state: &mut State<R>) {
         let next = state.manager.next_deadline();
-        let sooner = next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed));
+        state.busy = true;
+        let sooner = next.is_some_and(|next| state.armed.is_none_or(|armed| next.plus(TIMER_GRAIN_NS) < armed));
         if sooner || !state.probes.is_empty() {
             self.timer.notify_one();
         }
@@ -316,7 +323,7 @@ impl<R: Reply> Coordinator<R> {
 
     fn run_timer(weak: &Weak<Self>) {
         // While nothing is due, a look once a second is enough to notice the end.
-        const IDLE: Duration = Duration::from_secs(1);
+        const IDLE_NS: u64 = 1_000_000_000;
         let mut watch = activity::Watch::default();
         while let Some(this) = weak.upgrade() {
             let mut state = this.lock();
@@ -339,8 +346,11 @@ impl<R: Reply> Coordinator<R> {
                 this.happened(Event::Tick);
                 continue;
             }
-            state.armed = Some(next.unwrap_or(now.plus(1_000_000_000)));
-            let sleep = next.map_or(IDLE, |next| Duration::from_nanos(next.since(now))).min(IDLE);
+            // While calls come and go so do deadlines: one look per grain costs less than to be woken for each.
+            let soon = std::mem::take(&mut state.busy).then(|| now.plus(TIMER_GRAIN_NS)).filter(|_| next.is_some());
+            let until = [next, soon].into_iter().flatten().min().unwrap_or(now.plus(IDLE_NS));
+            state.armed = Some(until);
+            let sleep = Duration::from_nanos(until.since(now).min(IDLE_NS));
             let (mut state, _) = this.timer.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner);
             // Nobody needs to wake a thread that is awake.
             state.armed = Some(Timestamp(0));

@@ -36,6 +36,7 @@ mod mount;
 mod names;
 mod once;
 mod quick_wake;
+mod readers;
 mod requests;
 mod root_rights;
 mod shares;
@@ -49,6 +50,7 @@ use disk::Disk;
 use filesystem::HoodyFs;
 use forgotten::Forgotten;
 use quick_wake::QuickWake;
+use readers::Readers;
 
 /// Whose rights count on the mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -124,6 +126,7 @@ pub struct FuseMount {
     session: Mutex<Option<Session<HoodyFs>>>,
     forgotten: Forgotten,
     threads: usize,
+    readers: Arc<Readers>,
     ended: Arc<Ended>,
 }
 
@@ -209,7 +212,7 @@ impl FuseMount {
     /// If the session cannot be set up, or would answer INIT in another way than the first did.
     pub fn start(options: MountOptions, mut resources: Resources<'_>) -> Result<Self, FuseError> {
         let failed = |source: io::Error| FuseError::Session { path: options.mountpoint.clone(), source };
-        let (session, backing) = Self::adopt(&options, &mut resources).map_err(failed)?;
+        let (session, backing, readers) = Self::adopt(&options, &mut resources).map_err(failed)?;
         Ok(Self {
             mountpoint: options.mountpoint.clone(),
             device: resources.mount_device,
@@ -217,11 +220,15 @@ impl FuseMount {
             backing,
             session: Mutex::new(Some(session)),
             threads: options.threads.max(1),
+            readers,
             ended: Arc::new(Ended::default()),
         })
     }
 
-    fn adopt(options: &MountOptions, resources: &mut Resources<'_>) -> io::Result<(Session<HoodyFs>, Arc<Backing>)> {
+    fn adopt(
+        options: &MountOptions,
+        resources: &mut Resources<'_>,
+    ) -> io::Result<(Session<HoodyFs>, Arc<Backing>, Arc<Readers>)> {
         let limit = raise_descriptor_limit();
         let refuses = resources.refuses.take();
         let named: Named = std::mem::replace(&mut resources.named, Box::new(|_, _| ()));
@@ -239,9 +246,12 @@ impl FuseMount {
             let _ = backing.refuse_open.set(refuses);
         }
         let _ = backing.named.set(named);
+        let session_device = device.try_clone()?;
+        let readers = Arc::new(Readers::new(options.threads.max(1), move || mount::is_over(&session_device)));
         let filesystem = HoodyFs {
             backing: Arc::clone(&backing),
-            disk: Disk::new(resources.pool.clone(), options.threads.max(1)),
+            disk: Disk::new(resources.pool.clone(), Arc::clone(&readers)),
+            readers: Arc::clone(&readers),
             stack_depth: stack_depth(&resources.root)?,
             want_passthrough: options.passthrough,
         };
@@ -260,7 +270,7 @@ impl FuseMount {
         if backing.is_successor {
             backing.clear_up(memory.fd());
         }
-        Ok((session, backing))
+        Ok((session, backing, readers))
     }
 
     /// Begins to answer, with the requests first that a dead worker had read and not answered.
@@ -280,8 +290,11 @@ impl FuseMount {
             *signal.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
             signal.changed.notify_all();
         })?;
-        let threads = self.threads;
-        std::thread::Builder::new().name("buffers".into()).spawn(move || buffers::keep_in_memory(threads))?;
+        let (threads, readers) = (self.threads, Arc::clone(&self.readers));
+        std::thread::Builder::new().name("buffers".into()).spawn(move || {
+            buffers::keep_in_memory(threads);
+            readers.settled();
+        })?;
         Ok(())
     }
 
@@ -365,7 +378,9 @@ impl FuseMount {
     /// # Errors
     /// EBUSY while files are open and `lazy` is false.
     pub fn unmount(&self, lazy: bool) -> io::Result<()> {
-        mount::unmount(&self.mountpoint, lazy)
+        mount::unmount(&self.mountpoint, lazy)?;
+        self.readers.end();
+        Ok(())
     }
 
     /// Waits until the kernel has ended the session (unmounted and the last file closed, or aborted), `timeout` at most.

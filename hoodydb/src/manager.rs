@@ -23,6 +23,7 @@ mod database;
 mod deadlock;
 mod event;
 mod history;
+mod line;
 mod posix;
 mod queue;
 pub mod saved;
@@ -460,7 +461,7 @@ impl LockManager {
 
     /// Bytes of one record, one waiter and one idle database, for `docs/`.
     pub const fn sizes() -> (usize, usize, usize) {
-        (size_of::<crate::lock::Record>(), size_of::<queue::Waiter>(), size_of::<Database>())
+        (size_of::<crate::lock::Record>(), size_of::<line::Waiter>(), size_of::<Database>())
     }
 }
 

@@ -332,6 +332,16 @@ fn the_daemon_answers_while_every_request_sleeps_on_the_disk() {
 }
 
 #[test]
+fn a_run_directory_whose_sockets_have_no_room_is_refused() {
+    let bench = Bench::new();
+    let (deep, point) = (bench.path(&format!("run/{}", "d".repeat(100))), bench.path("mnt"));
+    let mut command = Command::new(&bench.hoodydb);
+    command.env("HOODYDB_RUN_DIR", deep).args(["mount", &point, "--data", &bench.path("data")]);
+    bench.refuses(&command.output().expect("hoodydb runs"), 1, &["too long", "HOODYDB_RUN_DIR"]);
+    assert_eq!(std::fs::read_dir(point).expect("a directory").count(), 0, "nothing is mounted");
+}
+
+#[test]
 fn an_error_of_the_disk_reaches_the_client_and_the_mount_goes_on() {
     if !Path::new("/dev/loop-control").exists() {
         return skip("no loop devices");

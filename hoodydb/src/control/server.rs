@@ -45,6 +45,13 @@ impl Listening {
     /// of another daemon, perhaps, which still serves what was open when its mount point was detached.
     pub fn bind(path: &Path) -> Result<Self, ControlError> {
         let fault = |action, source| ControlError::Socket { action, path: path.to_owned(), source };
+        // It is made by another name, which may be shorter; who looks for it needs this one.
+        SocketAddrUnix::new(path).map_err(|_| {
+            let reason = io::Error::other(
+                "its path is too long for the kernel (107 bytes): set HOODYDB_RUN_DIR to a shorter one",
+            );
+            fault("cannot make the socket", reason)
+        })?;
         // No longer than any socket's own name, and none that a list of sockets shows.
         let name = path.with_file_name(format!(".{}.new", std::process::id()));
         match std::fs::remove_file(&name) {

@@ -37,6 +37,9 @@ const TICK: Duration = Duration::from_millis(10);
 const SLICES: usize = 4;
 /// Smaller slices are not worth waking for.
 const SLICE_MIN: usize = 64;
+/// After so many looks another thread may have the processor: whoever was woken on this one to answer a lock call would else wait
+/// for the rest of the slice (3 ms), even while other processors idle (kernel/sched/fair.c, `sched_balance_newidle()`).
+const LOOKS_AT_ONCE: usize = 8;
 /// At most one part in so many of a processor is taken.
 const DUTY: u32 = 4;
 /// While nobody waits, a look once a second is enough to notice the end.
@@ -125,7 +128,7 @@ impl Rounds {
 
     /// Those whose wait a pending signal ends, and whether it is SIGKILL.
     fn with_signals<R: Reply>(&mut self, of: &Coordinator<R>, candidates: Vec<Candidate>) -> Vec<(Candidate, bool)> {
-        let ends = |candidate: Candidate| {
+        let mut ends = |candidate: Candidate| {
             let signals = self.look(&candidate)?;
             let ends = match candidate.wait {
                 // Whose the signal is, is asked only where it matters.
@@ -136,7 +139,14 @@ impl Rounds {
             };
             (ends || signals.killed()).then_some((candidate, signals.killed()))
         };
-        candidates.into_iter().filter_map(ends).collect()
+        let mut found = Vec::new();
+        for (looked, candidate) in candidates.into_iter().enumerate() {
+            if looked % LOOKS_AT_ONCE == LOOKS_AT_ONCE - 1 {
+                std::thread::yield_now();
+            }
+            found.extend(ends(candidate));
+        }
+        found
     }
 
     fn look(&mut self, candidate: &Candidate) -> Option<Signals> {

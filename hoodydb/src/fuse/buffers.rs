@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// Between two looks at threads that are busy.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Keeps the buffers of `threads` threads in memory, as soon as each of them waits for a request.
+/// Keeps the buffers of `threads` threads in memory, as soon as each of them waits for a request. Returns when it has, or gives up.
 pub(super) fn keep_in_memory(threads: usize) {
     let begun = Instant::now();
     let mut kept = BTreeSet::new();

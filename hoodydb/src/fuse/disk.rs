@@ -1,54 +1,36 @@
 //! Where work runs that may sleep on the disk.
 //!
-//! On the reader thread that has the request, as long as another reader stays free for the lock calls: handing work to the pool
-//! costs a wake-up, as much as a lock call. Else, and for what takes long by its nature, on the pool.
+//! On the thread that has read the request, as long as another one reads ([`super::readers`]): handing work to the pool costs a
+//! wake-up of the pool and one of the client elsewhere, as much as a lock call. Else, and for what takes long by its nature, on
+//! the pool.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
 
-/// The readers that may sleep, and the pool.
+use super::readers::Readers;
+
+/// The threads that may sleep, and the pool.
 pub(super) struct Disk {
     pool: tokio::runtime::Handle,
-    sleepers: AtomicUsize,
-    sleepers_max: usize,
+    readers: Arc<Readers>,
 }
 
 impl Disk {
     /// One of `readers` always stays awake.
-    pub(super) fn new(pool: tokio::runtime::Handle, readers: usize) -> Self {
-        Self { pool, sleepers: AtomicUsize::new(0), sleepers_max: readers.saturating_sub(1) }
+    pub(super) fn new(pool: tokio::runtime::Handle, readers: Arc<Readers>) -> Self {
+        Self { pool, readers }
     }
 
     /// Work that is short unless the disk is slow: a name, an attribute, a close.
     pub(super) fn run(&self, work: impl FnOnce() + Send + 'static) {
-        let sleeper = Sleeper::new(&self.sleepers);
-        if sleeper.number < self.sleepers_max {
-            work();
-        } else {
-            drop(sleeper);
-            self.run_long(work);
+        match self.readers.leave() {
+            Some(_away) => work(),
+            None => self.run_long(work),
         }
     }
 
     /// Work that waits for the disk by its nature (fsync), or moves much data.
     pub(super) fn run_long(&self, work: impl FnOnce() + Send + 'static) {
         self.pool.spawn_blocking(work);
-    }
-}
-
-struct Sleeper<'a> {
-    sleepers: &'a AtomicUsize,
-    number: usize,
-}
-
-impl<'a> Sleeper<'a> {
-    fn new(sleepers: &'a AtomicUsize) -> Self {
-        Self { sleepers, number: sleepers.fetch_add(1, Relaxed) }
-    }
-}
-
-impl Drop for Sleeper<'_> {
-    fn drop(&mut self) {
-        self.sleepers.fetch_sub(1, Relaxed);
     }
 }
 
@@ -62,10 +44,14 @@ mod tests {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime")
     }
 
+    fn disk(runtime: &tokio::runtime::Runtime, threads: usize) -> Disk {
+        Disk::new(runtime.handle().clone(), Arc::new(Readers::new(threads, || false)))
+    }
+
     #[test]
     fn one_reader_stays_awake() {
         let runtime = runtime();
-        let disk = std::sync::Arc::new(Disk::new(runtime.handle().clone(), 2));
+        let disk = std::sync::Arc::new(disk(&runtime, 2));
         let here = std::thread::current().id();
         let (said, heard) = channel();
         let (inner, said_inner) = (std::sync::Arc::clone(&disk), said.clone());
@@ -93,8 +79,8 @@ mod tests {
             }
             heard.recv().expect("it ran")
         };
-        assert_ne!(ran_on(&Disk::new(runtime.handle().clone(), 1), false), here);
-        let two = Disk::new(runtime.handle().clone(), 2);
+        assert_ne!(ran_on(&disk(&runtime, 1), false), here);
+        let two = disk(&runtime, 2);
         assert_ne!(ran_on(&two, true), here);
         for _ in 0..3 {
             assert_eq!(ran_on(&two, false), here, "a reader that is back may sleep again");

@@ -24,6 +24,7 @@ use super::contents::Changes;
 use super::disk::Disk;
 use super::inodes::file_id;
 use super::once::Once;
+use super::readers::Readers;
 use super::requests::Operation;
 use super::{Access, LockReply};
 use crate::fault;
@@ -47,6 +48,8 @@ const UNLOCK: i32 = 2;
 pub(super) struct HoodyFs {
     pub(super) backing: Arc<Backing>,
     pub(super) disk: Disk,
+    /// Which threads wait for requests.
+    pub(super) readers: Arc<Readers>,
     /// Stacked file systems that the backing directory itself is made of.
     pub(super) stack_depth: u32,
     pub(super) want_passthrough: bool,
@@ -143,6 +146,7 @@ impl HoodyFs {
     fn begin(&self, operation: Operation, request: &Request, node: u64) {
         self.backing.requests.count(operation);
         self.backing.quick_wake.request();
+        self.readers.request(request.pid());
         tracing::trace!(?operation, unique = request.unique().0, pid = request.pid(), node, "request");
     }
 
@@ -661,6 +665,7 @@ impl Filesystem for HoodyFs {
             }
             Err(error) => reply.error(Errno::from(error)),
         }
+        self.readers.rest();
     }
 
     fn fallocate(

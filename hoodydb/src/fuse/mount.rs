@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -36,6 +37,15 @@ pub(super) fn mount(options: &MountOptions) -> Result<OwnedFd, FuseError> {
 pub(super) fn unmount(mountpoint: &Path, lazy: bool) -> io::Result<()> {
     let flags = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() } | UnmountFlags::NOFOLLOW;
     Ok(rustix::mount::unmount(mountpoint, flags)?)
+}
+
+/// Whether the kernel has ended a session: its device tells of an error.
+///
+/// # Source
+/// fs/fuse/dev.c (`fuse_dev_poll`).
+pub(super) fn is_over(device: impl AsFd) -> bool {
+    let mut device = [PollFd::new(&device, PollFlags::empty())];
+    matches!(poll(&mut device, Some(&Timespec::default())), Ok(1))
 }
 
 /// Whether the kernel lets this process register files of the backing directory for passthrough; the reason if not.

@@ -154,8 +154,9 @@ impl Inner {
             ended = self.changed.wait_timeout(ended, FEW_WITHIN).unwrap_or_else(PoisonError::into_inner).0;
             let requests = self.requests.load(Relaxed);
             if requests - seen < FEW {
-                self.write(NO_LIMIT_US);
+                // Whoever limits it anew waits for the mutex, and writes after this.
                 self.limited.store(false, Relaxed);
+                self.write(NO_LIMIT_US);
             }
             seen = requests;
         }
@@ -204,15 +205,20 @@ mod tests {
             std::io::Read::read_exact(&mut reader, &mut value).expect("a value");
             i32::from_ne_bytes(value)
         };
-        let quick = QuickWake { inner: inner(File::from(std::os::fd::OwnedFd::from(writer))).start() };
-        for _ in 0..2 * MANY {
-            quick.request();
-        }
+        let inner = inner(File::from(std::os::fd::OwnedFd::from(writer))).start().expect("a thread");
+        let quick = QuickWake { inner: Ok(Arc::clone(&inner)) };
+        quick.request();
+        assert!(!inner.limited.load(Relaxed), "one request");
+        // How many it takes depends on when this thread runs.
+        let many = || {
+            while !inner.limited.load(Relaxed) {
+                quick.request()
+            }
+        };
+        many();
         assert_eq!(next(), 0, "many requests");
         assert_eq!(next(), NO_LIMIT_US, "then none");
-        for _ in 0..2 * MANY {
-            quick.request();
-        }
+        many();
         assert_eq!(next(), 0, "many again");
         drop(quick);
         assert_eq!(next(), NO_LIMIT_US, "the end");

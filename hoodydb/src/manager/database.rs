@@ -10,7 +10,8 @@ use crate::sqlite::{Domains, LockBytes};
 
 use super::budget::Budgets;
 use super::history::{Intent, Process};
-use super::queue::{Verdict, Waiter, Want};
+use super::line::{Line, Waiter, Want};
+use super::queue::Verdict;
 use super::turn::Turn;
 use super::view::Counters;
 use super::writer_watch::WriterWatch;
@@ -57,11 +58,7 @@ pub(super) struct Database {
     pub(super) turn: Option<Turn>,
     turns: u64,
     pub(super) watch: Option<WriterWatch>,
-    /// In the order of the queue: claims first, then by arrival.
-    pub(super) waiting: Vec<Waiter>,
-    pub(super) special_waiters: usize,
-    pub(super) mixed_sides: bool,
-    pub(super) first_deadline: Option<Timestamp>,
+    pub(super) waiting: Line,
     active: SmallMap<Domain, Active>,
     processes: SmallMap<LockOwner, Process>,
     pub(super) budgets: Budgets,
@@ -83,10 +80,7 @@ impl Database {
             turn: None,
             turns: 0,
             watch: None,
-            waiting: Vec::new(),
-            special_waiters: 0,
-            mixed_sides: false,
-            first_deadline: None,
+            waiting: Line::default(),
             active: SmallMap::default(),
             processes: SmallMap::default(),
             budgets: Budgets::default(),
@@ -214,7 +208,7 @@ impl Database {
             claimed,
         };
         let crowded = full || self.table(side).of(domain.holder).len() >= context.config.max_records_per_holder;
-        let verdict = match self.judge(&waiter, self.line_before(claimed), context) {
+        let verdict = match self.judge(&waiter, self.waiting.takers_before(claimed), context) {
             _ if crowded => Verdict::Deny(Denial::Limit),
             Verdict::Wait if !context.graph.has_room(call.owner, context.config) => Verdict::Deny(Denial::Limit),
             verdict => verdict,
@@ -240,12 +234,7 @@ impl Database {
         context.totals.waited += 1;
         self.counters.waited += 1;
         context.graph.park(waiter.ticket, self.file, waiter.call.owner, waiter.call.tid);
-        let at = match waiter.claimed {
-            true => self.waiting.iter().take_while(|other| other.claimed).count(),
-            false => self.waiting.len(),
-        };
-        self.waiting.insert(at, waiter);
-        self.count_queue();
+        self.waiting.join(waiter);
     }
 
     /// Carries out a verdict other than [`Verdict::Wait`].
@@ -475,7 +464,7 @@ impl Database {
     }
 
     pub(super) fn cancel(&mut self, context: &mut Context<'_>, ticket: Ticket) {
-        let wait = self.waiting.iter().any(|waiter| waiter.ticket == ticket && waiter.call.wait);
+        let wait = self.waiting.of_ticket(ticket).is_some_and(|waiter| waiter.call.wait);
         self.end_wait(context, ticket, Denial::Cancelled { wait });
     }
 
@@ -504,10 +493,7 @@ impl Database {
         self.policy = policy;
         if policy == Policy::Posix {
             self.turn = None;
-            for at in 0..self.waiting.len() {
-                self.waiting[at].want = if self.waiting[at].call.wait { Want::Record } else { Want::Immediate };
-            }
-            self.count_queue();
+            self.waiting.change_wants(|waiter| if waiter.call.wait { Want::Record } else { Want::Immediate });
         }
         self.settle(context);
     }

@@ -8,7 +8,12 @@ use super::Timestamp;
 
 /// After this many transactions in a row that only read, a process is a reader: connections of the usual libraries run a
 /// handful of PRAGMA and schema reads before their first write.
-const READER_AFTER: u32 = 16;
+const READER_AFTER: u32 = 64;
+/// One that was seen to read so often between two writes is no reader before it has read so many times as often: whoever
+/// writes after every tenth read now and then reads sixty times in between, and would be refused at the end of them.
+const LONGER_THAN_EVER: u32 = 4;
+/// Longer rows of reads between two writes are not waited for.
+const MOST_BETWEEN: u32 = 1_024;
 /// After this many transactions in a row that all wrote, a process is a writer.
 const WRITER_AFTER: u32 = 4;
 
@@ -26,28 +31,43 @@ pub(super) enum Intent {
 /// One process on one database.
 ///
 /// # Layout
-/// 48 bytes; bit i of `wrote` tells of the transaction i before the last.
+/// 56 bytes.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Process {
     pub(super) pid: Pid,
-    wrote: u32,
-    transactions: u32,
+    /// Transactions since the last that only read, and since the last that wrote.
+    wrote_in_a_row: u32,
+    read_in_a_row: u32,
+    /// Most reads in a row that ended with a write.
+    longest_between: u32,
     claim_until: Option<Timestamp>,
     /// When it last let go of a transaction that wrote; none once it has come back.
     wrote_until: Option<Timestamp>,
-    /// After that it took its time.
+    /// It took its time after that, or is not known to come straight back: many write once and are gone.
     dawdles: bool,
 }
 
 impl Process {
     pub(super) fn new(pid: Pid) -> Self {
-        Self { pid, wrote: 0, transactions: 0, claim_until: None, wrote_until: None, dawdles: false }
+        Self {
+            pid,
+            wrote_in_a_row: 0,
+            read_in_a_row: 0,
+            longest_between: 0,
+            claim_until: None,
+            wrote_until: None,
+            dawdles: true,
+        }
     }
 
     pub(super) fn ended_transaction(&mut self, wrote: bool, now: Timestamp) {
         self.wrote_until = wrote.then_some(now);
-        self.wrote = self.wrote << 1 | u32::from(wrote);
-        self.transactions = (self.transactions + 1).min(u32::BITS);
+        if wrote {
+            self.longest_between = self.longest_between.max(self.read_in_a_row.min(MOST_BETWEEN));
+            (self.wrote_in_a_row, self.read_in_a_row) = (self.wrote_in_a_row.saturating_add(1), 0);
+        } else {
+            (self.wrote_in_a_row, self.read_in_a_row) = (0, self.read_in_a_row.saturating_add(1));
+        }
     }
 
     /// It begins a transaction, `gap_ns` or less after the last if it came straight back.
@@ -76,10 +96,9 @@ impl Process {
     }
 
     pub(super) fn intent(&self, now: Timestamp) -> Intent {
-        let last = |count: u32| self.wrote & ((1 << count) - 1);
-        if self.has_claim(now) || self.transactions >= WRITER_AFTER && last(WRITER_AFTER) == (1 << WRITER_AFTER) - 1 {
+        if self.has_claim(now) || self.wrote_in_a_row >= WRITER_AFTER {
             Intent::Writer
-        } else if self.transactions >= READER_AFTER && last(READER_AFTER) == 0 {
+        } else if self.read_in_a_row >= READER_AFTER.max(self.longest_between * LONGER_THAN_EVER) {
             Intent::Reader
         } else {
             Intent::Unknown
@@ -100,17 +119,33 @@ mod tests {
     #[test]
     fn intent_follows_what_was_done() {
         assert_eq!(after(&[]), Intent::Unknown);
-        assert_eq!(after(&[false; 15]), Intent::Unknown);
-        assert_eq!(after(&[false; 16]), Intent::Reader);
+        assert_eq!(after(&[false; 63]), Intent::Unknown);
+        assert_eq!(after(&[false; 64]), Intent::Reader);
         assert_eq!(after(&[true; 4]), Intent::Writer);
         assert_eq!(after(&[true, true, true, false]), Intent::Unknown);
-        assert_eq!(after(&[[true].as_slice(), &[false; 16]].concat()), Intent::Reader);
+        assert_eq!(after(&[[true].as_slice(), &[false; 64]].concat()), Intent::Reader);
+    }
+
+    #[test]
+    fn who_reads_long_between_its_writes_is_no_reader_for_longer() {
+        let mixed = [[false; 60].as_slice(), &[true]].concat();
+        assert_eq!(after(&[mixed.as_slice(), &[false; 239]].concat()), Intent::Unknown);
+        assert_eq!(after(&[mixed.as_slice(), &[false; 240]].concat()), Intent::Reader);
+        let rare = [[false; 3_000].as_slice(), &[true]].concat();
+        assert_eq!(
+            after(&[rare.as_slice(), &[false; 4_096]].concat()),
+            Intent::Reader,
+            "it is not remembered for ever"
+        );
     }
 
     #[test]
     fn who_takes_its_time_is_known_until_it_comes_straight_back() {
         let mut process = Process::new(Pid(1));
-        assert!(!process.dawdles(), "nothing is known yet");
+        assert!(process.dawdles(), "nothing is known yet");
+        process.ended_transaction(true, Timestamp(50));
+        process.begins(Timestamp(60), 10);
+        assert!(!process.dawdles());
         process.ended_transaction(true, Timestamp(100));
         process.begins(Timestamp(111), 10);
         assert!(process.dawdles());

@@ -3,8 +3,6 @@
 //! The rules of which call may wait and which is answered at once are those of SQLite's lock protocol (docs/SEMANTICS.md):
 //! a call may only wait where its process holds nothing that the queue waits for.
 
-use serde::{Deserialize, Serialize};
-
 use crate::lock::{Conflict, LockKind, LockOwner, Tid};
 use crate::sqlite::lock_bytes::wal_index;
 use crate::sqlite::{DatabaseCall, WalIndexCall};
@@ -13,54 +11,10 @@ use super::budget::Hold;
 use super::database::{Database, Domain, Side};
 use super::deadlock::Blocker;
 use super::history::Intent;
+use super::line::{Place, Waiter, Want};
 use super::turn::Turn;
 use super::writer_watch::WriterWatch;
 use super::{Admission, Config, Context, Decision, Denial, LockCall, Policy, Ticket, Timestamp};
-
-/// A parked call.
-///
-/// # Layout
-/// 152 bytes, plus about 150 in the wait graph.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Waiter {
-    pub(super) ticket: Ticket,
-    pub(super) call: LockCall,
-    pub(super) kind: LockKind,
-    pub(super) domain: Domain,
-    pub(super) want: Want,
-    pub(super) arrived: Timestamp,
-    /// Refused then, whatever happens; `None` for `F_SETLKW`.
-    pub(super) deadline: Option<Timestamp>,
-    /// What it waited for when its deadline was set.
-    pub(super) behind: Option<Hold>,
-    /// Came back with a claim: stands before those without.
-    pub(super) claimed: bool,
-}
-
-/// How a call is treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Want {
-    /// A read start: queues for the turn, unless its process only reads.
-    ReadStart(Intent),
-    /// WRITE by a domain that holds no read mark: recovery, restarting checkpoints, builds that lock before they read.
-    FirstWrite,
-    /// PENDING or EXCLUSIVE of the RESERVED owner: waits for readers to go.
-    Drain,
-    /// RESERVED or WRITE under SHARED or a mark: waits only while the turn's owner may still write first.
-    Upgrade,
-    /// A plain record that may be waited for (`F_SETLKW`, unix-excl).
-    Record,
-    /// Answered at once by the records.
-    Immediate,
-    /// A lock that only a process which forked away from its connection asks for: it holds nothing of what it believes.
-    Orphan,
-}
-
-impl Want {
-    pub(super) fn takes_turn(self) -> bool {
-        matches!(self, Want::ReadStart(Intent::Unknown | Intent::Writer) | Want::FirstWrite)
-    }
-}
 
 /// What is to be done with a call now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,11 +163,8 @@ impl Database {
     /// A read start on the database file waits while PENDING is held, or wanted by the owner of RESERVED.
     fn must_drain(&self, waiter: &Waiter, conflict: Option<Conflict>) -> bool {
         conflict.is_some()
-            || self.waiting.iter().any(|other| {
-                other.want == Want::Drain
-                    && other.domain != waiter.domain
-                    && other.call.range.overlaps(waiter.call.range)
-            })
+            || (self.waiting.drains())
+                .any(|other| other.domain != waiter.domain && other.call.range.overlaps(waiter.call.range))
     }
 
     /// Policy `serial`: whether any other domain is in a transaction.
@@ -243,11 +194,6 @@ impl Database {
         }
     }
 
-    /// Whether someone in the queue waits for the turn, before a newcomer with or without a claim.
-    pub(super) fn line_before(&self, claimed: bool) -> bool {
-        self.waiting.iter().any(|waiter| waiter.want.takes_turn() && (waiter.claimed || !claimed))
-    }
-
     /// Lets go everyone who may go now, in the order of the queue, and refuses whose time is up.
     pub(super) fn settle(&mut self, context: &mut Context<'_>) {
         self.end_turn_if_over(context);
@@ -256,22 +202,22 @@ impl Database {
             watch.tick(context.now, context.config);
         }
         let mut line = false;
-        let mut at = 0;
-        while let Some(waiter) = self.waiting.get(at).copied() {
-            match self.judge_parked(at, &waiter, line, context) {
+        let mut next = self.waiting.behind(None);
+        while let Some((place, waiter)) = next {
+            match self.judge_parked(place, &waiter, line, context) {
                 Verdict::Wait => {
                     line |= waiter.want.takes_turn();
-                    at += 1;
-                    if line && at < self.waiting.len() && self.rest_must_wait(context) {
+                    if line && self.rest_must_wait(context) {
                         break;
                     }
                 }
                 verdict => {
-                    self.waiting.remove(at);
+                    self.waiting.leave(waiter.ticket);
                     self.unpark(&waiter, context);
                     self.answer(&waiter, verdict, context);
                 }
             }
+            next = self.waiting.behind(Some(place));
         }
         self.watch_writer();
         self.probe_if_needed(context);
@@ -279,8 +225,7 @@ impl Database {
 
     /// Keeps the watch on the transaction that writes now, while somebody who may be a reader waits behind it.
     fn watch_writer(&mut self) {
-        let first =
-            self.waiting.iter().filter(|waiter| self.is_held_as_reader(waiter)).map(|waiter| waiter.arrived).min();
+        let first = self.first_held_as_reader();
         let writer = first.and_then(|first| Some((first, Timestamp(self.index_writer()?.at_ns))));
         match (writer, self.watch) {
             (None, _) => self.watch = None,
@@ -289,16 +234,18 @@ impl Database {
         }
     }
 
+    /// When the first came that may be a reader. In the order of the line, which is that of arrival: a claim is a writer's.
+    fn first_held_as_reader(&self) -> Option<Timestamp> {
+        self.waiting.may_read().find(|waiter| self.is_held_as_reader(waiter)).map(|waiter| waiter.arrived)
+    }
+
     /// Whether nobody further back can go while the line stands: keeps a long queue from being walked at each unlock.
     fn rest_must_wait(&self, context: &Context<'_>) -> bool {
-        // The line is in the order of arrival but for claims, and a claim is not held as a reader.
-        let first = self.waiting.iter().find(|waiter| self.is_held_as_reader(waiter)).map(|waiter| waiter.arrived);
+        let first = self.first_held_as_reader();
         let over = |watch: WriterWatch| first.is_some_and(|first| watch.is_over(first, context.now, context.config));
         let writer_is_young = !self.watch.is_some_and(over);
-        writer_is_young
-            && self.special_waiters == 0
-            && self.first_deadline.is_none_or(|deadline| deadline > context.now)
-            && !self.mixed_sides
+        let in_time = self.waiting.first_deadline().is_none_or(|deadline| deadline > context.now);
+        writer_is_young && in_time && self.waiting.is_uniform()
     }
 
     pub(super) fn index_writer(&self) -> Option<Conflict> {
@@ -306,7 +253,7 @@ impl Database {
         self.index.conflict(nobody, wal_index::WRITE_BYTE, LockKind::Read)
     }
 
-    fn judge_parked(&mut self, at: usize, waiter: &Waiter, line: bool, context: &Context<'_>) -> Verdict {
+    fn judge_parked(&mut self, place: Place, waiter: &Waiter, line: bool, context: &Context<'_>) -> Verdict {
         let verdict = self.judge(waiter, line, context);
         let late = waiter.deadline.is_some_and(|deadline| deadline <= context.now);
         if verdict != Verdict::Wait || !late {
@@ -319,9 +266,7 @@ impl Database {
         if behind != waiter.behind && fresh > context.now {
             let spent = behind.map_or(0, |hold| self.budgets.spent_ns(hold, waiter.call.owner));
             if spent < context.config.max_wait_ns {
-                self.waiting[at].behind = behind;
-                self.waiting[at].deadline = Some(fresh);
-                self.count_queue();
+                self.waiting.postpone(place, behind, fresh);
                 return Verdict::Wait;
             }
         }
@@ -363,7 +308,7 @@ impl Database {
     /// The processes that a ticket waits for, for the wait graph: a turn whose owner only reads ends by itself, and is left
     /// out.
     pub(super) fn blockers(&self, ticket: Ticket, config: &Config) -> Vec<Blocker> {
-        let Some(waiter) = self.waiting.iter().find(|waiter| waiter.ticket == ticket) else { return Vec::new() };
+        let Some(waiter) = self.waiting.of_ticket(ticket) else { return Vec::new() };
         let passing = self.turn.filter(|turn| !turn.is_writing() && self.policy != Policy::Serial);
         self.blockers_of(waiter, config)
             .into_iter()
@@ -394,40 +339,25 @@ impl Database {
         let is_free = |waiter: &Waiter| {
             self.table(waiter.domain.side).conflict(waiter.domain.holder, waiter.call.range, waiter.kind).is_none()
         };
-        let holds = self.waiting.iter().filter_map(|waiter| match waiter.want {
-            Want::Upgrade => Some(waiter.arrived.plus(config.reader_hold_ns)),
-            // While the watch has something to do, that comes first.
-            _ if admission != Admission::Nobody
-                && watch.is_none()
-                && self.is_held_as_reader(waiter)
-                && is_free(waiter) =>
-            {
-                Some(self.watch?.due(waiter.arrived, config))
-            }
-            _ => None,
+        let upgrade = self.waiting.upgrades().next().map(|waiter| waiter.arrived.plus(config.reader_hold_ns));
+        // While the watch has something to do, that comes first.
+        let held = self.watch.filter(|_| admission != Admission::Nobody && watch.is_none()).and_then(|settled| {
+            let first = self.waiting.may_read().find(|waiter| self.is_held_as_reader(waiter) && is_free(waiter))?;
+            Some(settled.due(first.arrived, config))
         });
-        holds.chain(turn).chain(watch).chain(self.first_deadline).min()
+        upgrade.into_iter().chain(held).chain(turn).chain(watch).chain(self.waiting.first_deadline()).min()
     }
 
     fn unpark(&mut self, waiter: &Waiter, context: &mut Context<'_>) {
         context.graph.leave(waiter.ticket);
-        self.count_queue();
         let waited_ns = context.now.since(waiter.arrived);
         context.totals.count_wait(waited_ns);
         self.counters.count_wait(waited_ns);
     }
 
-    /// Recounts what [`Self::rest_must_wait`] and [`Self::next_deadline`] need to know of the queue.
-    pub(super) fn count_queue(&mut self) {
-        let special = |waiter: &&Waiter| !waiter.want.takes_turn();
-        self.special_waiters = self.waiting.iter().filter(special).count();
-        self.mixed_sides = self.waiting.windows(2).any(|pair| pair[0].domain.side != pair[1].domain.side);
-        self.first_deadline = self.waiting.iter().filter_map(|waiter| waiter.deadline).min();
-    }
-
     /// Whether the end of the turn would let somebody go.
     fn turn_is_wanted(&self) -> bool {
-        self.waiting.iter().any(|waiter| waiter.want.takes_turn() || waiter.want == Want::Upgrade)
+        self.waiting.takers_before(false) || self.waiting.upgrades().next().is_some()
     }
 
     fn probe_if_needed(&mut self, context: &mut Context<'_>) {
@@ -456,8 +386,7 @@ impl Database {
 
     /// Ends the wait of one ticket with a refusal.
     pub(super) fn end_wait(&mut self, context: &mut Context<'_>, ticket: Ticket, why: Denial) {
-        if let Some(at) = self.waiting.iter().position(|waiter| waiter.ticket == ticket) {
-            let waiter = self.waiting.remove(at);
+        if let Some(waiter) = self.waiting.leave(ticket) {
             self.unpark(&waiter, context);
             self.answer(&waiter, Verdict::Deny(why), context);
             self.settle(context);

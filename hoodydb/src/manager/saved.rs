@@ -40,7 +40,7 @@ mod small_map;
 
 /// The meaning of the bytes. It changes with whatever is saved or encoded, and with whatever changes a decision: events are
 /// only replayed by the rules that they were first handled by.
-pub const SAVED_VERSION: u32 = 3;
+pub const SAVED_VERSION: u32 = 4;
 
 /// No encoded event is longer.
 ///

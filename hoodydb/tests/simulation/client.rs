@@ -17,8 +17,8 @@ pub enum Pattern {
     Select { read_ns: u64 },
     /// A write transaction that works for long.
     LongWrite { work_ns: u64 },
-    /// 19 SELECTs, then an INSERT.
-    SelectThenInsert,
+    /// So many SELECTs, then an INSERT.
+    SelectThenInsert { reads: u32 },
     /// BEGIN, SELECT, a pause asleep, UPDATE, COMMIT.
     Dawdle { pause_ns: u64 },
     /// The same with a thread that cannot go on (no processor, a slow disk) instead of one that sleeps.
@@ -107,21 +107,23 @@ pub fn connect(journal: Journal) -> Vec<Step> {
 /// The steps of transaction number `number`.
 pub fn transaction(journal: Journal, pattern: Pattern, number: u32) -> Vec<Step> {
     const SHORT: Step = Step::Work { mean_ns: 400_000 };
-    let mut steps = match (pattern, number % 20) {
-        (Pattern::Insert, _) => write(journal, &[Step::Work { mean_ns: 5_000 }], SHORT),
-        (Pattern::ReadModifyWrite, _) => write(journal, &[Step::Work { mean_ns: 500_000 }], SHORT),
-        (Pattern::Select { read_ns }, _) => read(journal, read_ns),
-        (Pattern::LongWrite { work_ns }, _) => {
+    let mut steps = match pattern {
+        Pattern::Insert => write(journal, &[Step::Work { mean_ns: 5_000 }], SHORT),
+        Pattern::ReadModifyWrite => write(journal, &[Step::Work { mean_ns: 500_000 }], SHORT),
+        Pattern::Select { read_ns } => read(journal, read_ns),
+        Pattern::LongWrite { work_ns } => {
             write(journal, &[Step::Work { mean_ns: 5_000 }], Step::Work { mean_ns: work_ns })
         }
-        (Pattern::SelectThenInsert, 19) => write(journal, &[Step::Work { mean_ns: 5_000 }], SHORT),
-        (Pattern::SelectThenInsert, _) => read(journal, 100_000),
-        (Pattern::Dawdle { pause_ns }, _) => write(journal, &[Step::Sleep { ns: pause_ns }], SHORT),
-        (Pattern::StarvedBefore { pause_ns }, _) => write(journal, &[Step::Starve { ns: pause_ns }], SHORT),
-        (Pattern::StarvedWrite { pause_ns }, _) => {
+        Pattern::SelectThenInsert { reads } if number % (reads + 1) == reads => {
+            write(journal, &[Step::Work { mean_ns: 5_000 }], SHORT)
+        }
+        Pattern::SelectThenInsert { .. } => read(journal, 100_000),
+        Pattern::Dawdle { pause_ns } => write(journal, &[Step::Sleep { ns: pause_ns }], SHORT),
+        Pattern::StarvedBefore { pause_ns } => write(journal, &[Step::Starve { ns: pause_ns }], SHORT),
+        Pattern::StarvedWrite { pause_ns } => {
             write(journal, &[Step::Work { mean_ns: 5_000 }], Step::Starve { ns: pause_ns })
         }
-        (Pattern::Reconnect, _) => {
+        Pattern::Reconnect => {
             let mut steps = if number == 0 { vec![] } else { connect(journal) };
             steps.extend(write(journal, &[Step::Work { mean_ns: 5_000 }], SHORT));
             steps.push(Step::Close);

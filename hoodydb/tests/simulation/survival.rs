@@ -16,7 +16,7 @@ fn a_restored_manager_goes_on_as_if_nothing_had_happened() {
         Pattern::Reconnect,
         Pattern::Select { read_ns: 2 * MS },
         Pattern::LongWrite { work_ns: 250 * MS },
-        Pattern::SelectThenInsert,
+        Pattern::SelectThenInsert { reads: 19 },
         Pattern::Dawdle { pause_ns: 60 * MS },
     ];
     for journal in [Journal::Rollback, Journal::Wal] {

@@ -3,7 +3,7 @@
 use crate::lock::{Holder, LockKind, LockOwner, Origin, Pid, Record, Tid};
 use crate::sqlite::lock_bytes::wal_index;
 
-use super::super::queue::{Waiter, Want};
+use super::super::line::{Waiter, Want};
 use super::super::view::{DatabaseView, HolderView, WaiterView};
 use super::super::{Config, Timestamp};
 use super::{Database, Domain, Side};
