@@ -13,6 +13,7 @@ pub mod facts;
 mod find;
 mod header;
 mod integrity;
+mod pace;
 pub mod restore;
 pub mod vacuum;
 mod watch;

@@ -155,7 +155,12 @@ fn back_up(database: &Database, place: &Place, how: &How, care: &Care<'_>) -> Re
     check_room(&directory, size, "the backup")?;
     let partial = Partial::new(&directory)?;
     care.begin("copying", size);
-    let options = CopyOptions { pages_per_step: how.pages_per_step, restarts_max: how.restarts, patience: how.timeout };
+    let options = CopyOptions {
+        pages_per_step: how.pages_per_step,
+        restarts_max: how.restarts,
+        rests: !how.full_speed,
+        patience: how.timeout,
+    };
     let copied = copy(&source, partial.path(), options, care)?;
     let copy_ms = millis(begun.elapsed());
     check(&partial, how.verify, care)?;
@@ -196,6 +201,7 @@ fn back_up(database: &Database, place: &Place, how: &How, care: &Care<'_>) -> Re
         copy_ms,
         restarts: copied.restarts,
         held_ms: millis(copied.held),
+        rested_ms: millis(copied.rested),
         removed,
     })
 }

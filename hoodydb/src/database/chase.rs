@@ -10,8 +10,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 use super::DatabaseError;
+use super::pace::Pace;
 use super::watch::{Hold, Watch};
 
 /// What is copied or compared at once, in bytes.
@@ -43,13 +45,9 @@ impl<'a> Chase<'a> {
         piece: Option<u64>,
         watch: &'a dyn Watch,
     ) -> Result<Self, DatabaseError> {
-        let fault = |action, path: &Path| {
-            let path = path.to_owned();
-            move |source| DatabaseError::Io { action, path, source }
-        };
-        let from = File::open(source).map_err(fault("open", source))?;
-        let into = File::options().read(true).write(true).open(target).map_err(fault("open", target))?;
-        into.set_len(0).map_err(fault("write", target))?;
+        let from = File::open(source).map_err(|error| DatabaseError::io("open", source, error))?;
+        let into = File::options().read(true).write(true).truncate(true).open(target);
+        let into = into.map_err(|error| DatabaseError::io("open", target, error))?;
         Ok(Self { source, target, from, into, piece: piece.unwrap_or(PIECE_BYTES), watch })
     }
 
@@ -60,15 +58,16 @@ impl<'a> Chase<'a> {
         matches!((self.source.metadata(), self.from.metadata()), (Ok(named), Ok(opened)) if same(&named, &opened))
     }
 
-    /// Copies what is there, in no order that makes sense to SQLite.
-    pub(super) fn copy(&self) -> Result<(), DatabaseError> {
+    /// Copies what is there, in no order that makes sense to SQLite, with a rest after each piece.
+    pub(super) fn copy(&self, pace: &Pace<'_>) -> Result<(), DatabaseError> {
         let mut bytes = vec![0; usize_of(self.piece)];
         let mut at = 0;
         loop {
             if let Some(stop) = self.watch.stop(Hold::Nobody) {
                 return Err(stop.into());
             }
-            let size = self.from.metadata().map_err(|error| self.fault(self.source, "read", error))?.len();
+            let begun = Instant::now();
+            let size = self.from.metadata().map_err(|error| DatabaseError::io("read", self.source, error))?.len();
             let piece = usize_of(self.piece.min(size.saturating_sub(at)));
             let piece = self.read(&self.from, self.source, &mut bytes[..piece], at)?;
             if piece == 0 {
@@ -77,12 +76,13 @@ impl<'a> Chase<'a> {
             self.write(&bytes[..piece], at)?;
             at += piece as u64;
             self.watch.progress(at / 512, size / 512);
+            pace.rest(begun)?;
         }
     }
 
     /// Makes the target what the first `size` bytes of the source are. Nobody may write to the source meanwhile.
     pub(super) fn settle(&self, size: u64) -> Result<(), DatabaseError> {
-        self.into.set_len(size).map_err(|error| self.fault(self.target, "write", error))?;
+        self.into.set_len(size).map_err(|error| DatabaseError::io("write", self.target, error))?;
         let next = AtomicU64::new(0);
         let failed = Mutex::new(None);
         std::thread::scope(|scope| {
@@ -113,7 +113,7 @@ impl<'a> Chase<'a> {
             let (theirs, ours) = (&mut theirs[..length], &mut ours[..length]);
             let fill = |read, path: &Path| match read == length {
                 true => Ok(()),
-                false => Err(self.fault(path, "read", io::ErrorKind::UnexpectedEof.into())),
+                false => Err(DatabaseError::io("read", path, io::ErrorKind::UnexpectedEof.into())),
             };
             fill(self.read(&self.from, self.source, theirs, at)?, self.source)?;
             fill(self.read(&self.into, self.target, ours, at)?, self.target)?;
@@ -135,21 +135,14 @@ impl<'a> Chase<'a> {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-                Err(error) => return Err(self.fault(path, "read", error)),
+                Err(error) => return Err(DatabaseError::io("read", path, error)),
             }
         }
         Ok(filled)
     }
 
     fn write(&self, bytes: &[u8], at: u64) -> Result<(), DatabaseError> {
-        self.into.write_all_at(bytes, at).map_err(|error| self.fault(self.target, "write", error))
-    }
-
-    fn fault(&self, path: &Path, action: &'static str, source: io::Error) -> DatabaseError {
-        match source.kind() {
-            io::ErrorKind::StorageFull => DatabaseError::Full(path.to_owned()),
-            _ => DatabaseError::Io { action, path: path.to_owned(), source },
-        }
+        self.into.write_all_at(bytes, at).map_err(|error| DatabaseError::io("write", self.target, error))
     }
 }
 
@@ -171,7 +164,7 @@ mod tests {
         std::fs::write(&source, &content).unwrap();
         std::fs::write(&target, b"what was there").unwrap();
         let chase = Chase::new(&source, &target, None, &Unwatched).unwrap();
-        chase.copy().unwrap();
+        chase.copy(&Pace::new(&target, true, &Unwatched).unwrap()).unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), content);
         for at in [0, 700_000, 1_048_575, 1_048_576, 2_999_999] {
             content[at] ^= 1;

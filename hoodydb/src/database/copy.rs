@@ -3,12 +3,12 @@
 //! Called by `hoodydb backup`. What comes out is one state that the database had.
 //!
 //! ```text
-//!  WAL       SQLite's online backup in one snapshot: writers go on, nothing is copied twice
+//!  WAL       SQLite's online backup in one snapshot: writers go on, nothing is copied twice; with rests while they write
 //!  rollback  SQLite's online backup in steps, writers go on between them --+-- nobody wrote: done
 //!                 ^                                                        |
 //!                 +------ somebody wrote: from the first page -------------+
 //!                                                                          | too often
-//!            a copy without any lock, then RESERVED and what is not the same any more (`chase`)
+//!            a copy without any lock, with rests, then RESERVED and what is not the same any more (`chase`)
 //! ```
 //!
 //! RESERVED and not SHARED alone, because a writer that waits behind SHARED has PENDING, which keeps readers out.
@@ -24,10 +24,14 @@ use super::DatabaseError;
 use super::chase::Chase;
 use super::connection::{number, open, open_with, patiently, value};
 use super::integrity::open_immutable;
+use super::pace::{Pace, Writers};
 use super::watch::{Hold, Watch};
 
 /// What one step copies, in bytes: a few milliseconds, in which writers of a rollback journal wait.
 const STEP_BYTES: u32 = 4 * 1024 * 1024;
+
+/// What is copied between two rests, in bytes.
+const PIECE_BYTES: u32 = 1024 * 1024;
 
 /// A database of up to so many bytes is held at once: that takes less time than a writer's turn or two.
 const SMALL_BYTES: u64 = 8 * 1024 * 1024;
@@ -39,6 +43,8 @@ pub struct CopyOptions {
     pub pages_per_step: Option<u32>,
     /// How often the copy may begin anew because somebody wrote, before it keeps writers out.
     pub restarts_max: u32,
+    /// Whether the disk is left to others, for most of the time, while they write.
+    pub rests: bool,
     /// How long to wait for a lock.
     pub patience: Duration,
 }
@@ -56,6 +62,8 @@ pub struct Copied {
     pub restarts: u32,
     /// How long writers were kept out.
     pub held: Duration,
+    /// How long the disk was left to others.
+    pub rested: Duration,
 }
 
 /// Copies a database into an existing empty file. The copy is not on the disk yet (fsync) when this returns.
@@ -69,22 +77,23 @@ pub fn copy(source: &Path, target: &Path, options: CopyOptions, watch: &dyn Watc
         Ok((mode, value(&reader, source, "PRAGMA page_size")?, number(&reader, source, "PRAGMA page_count")?))
     };
     let (journal_mode, page_size, pages) = patiently(source, "the backup", options.patience, watch, facts)?;
-    let copy = Copy { source, target, options, watch, reader: &reader, page_size };
+    let pace = Pace::new(target, options.rests, watch)?;
+    let copy = Copy { source, target, options, watch, reader: &reader, page_size, pace: &pace };
     let (restarts, held) = if journal_mode == "wal" {
-        copy.begin_to_read()?;
-        (0, copy.to_the_end(Hold::Nobody).map(|()| Duration::ZERO)?)
+        copy.beside_writers()?;
+        (0, Duration::ZERO)
     } else {
         copy.with_rollback_journal(pages.saturating_mul(page_size.into()))?
     };
     let copied = open_immutable(target)?;
     let pages = number(&copied, target, "PRAGMA page_count")?;
-    Ok(Copied { pages, page_size, journal_mode, restarts, held })
+    Ok(Copied { pages, page_size, journal_mode, restarts, held, rested: pace.rested() })
 }
 
 /// The connection to a file that nobody else knows, emptied: it needs no journal, and is synced once, by the caller.
 fn blank(target: &Path) -> Result<Connection, DatabaseError> {
     let emptied = File::options().write(true).truncate(true).open(target);
-    emptied.map_err(|source| DatabaseError::Io { action: "write", path: target.to_owned(), source })?;
+    emptied.map_err(|source| DatabaseError::io("write", target, source))?;
     let writer = open_with(target, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let pragmas = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;";
     writer.execute_batch(pragmas).map_err(|error| DatabaseError::of("write", target, error))?;
@@ -105,6 +114,7 @@ struct Copy<'a> {
     watch: &'a dyn Watch,
     reader: &'a Connection,
     page_size: u32,
+    pace: &'a Pace<'a>,
 }
 
 impl Copy<'_> {
@@ -121,7 +131,7 @@ impl Copy<'_> {
 
     fn with_rollback_journal(&self, bytes: u64) -> Result<(u32, Duration), DatabaseError> {
         if bytes <= SMALL_BYTES {
-            return Ok((0, self.while_held(|| self.to_the_end(Hold::Others))?));
+            return Ok((0, self.while_held(|| self.to_the_end())?));
         }
         let mut restarts = 0;
         if self.options.restarts_max > 0
@@ -131,12 +141,12 @@ impl Copy<'_> {
         }
         let piece = self.options.pages_per_step.map(|pages| u64::from(pages) * u64::from(self.page_size));
         let chase = Chase::new(self.source, self.target, piece, self.watch)?;
-        chase.copy()?;
+        chase.copy(self.pace)?;
         let held = self.while_held(|| {
             let mode: String = value(self.reader, self.source, "PRAGMA journal_mode")?;
             if mode == "wal" || !chase.is_the_same_file() {
                 // Not the file that it was: SQLite knows what the database is.
-                return self.to_the_end(Hold::Others);
+                return self.to_the_end();
             }
             let pages = number(self.reader, self.source, "PRAGMA page_count")?;
             chase.settle(pages * u64::from(self.page_size))
@@ -158,12 +168,33 @@ impl Copy<'_> {
         Ok(begun.elapsed())
     }
 
-    /// Copies in one transaction of the reader.
-    fn to_the_end(&self, hold: Hold) -> Result<(), DatabaseError> {
+    /// Copies a database in WAL mode: nobody waits for the transaction of a reader.
+    fn beside_writers(&self) -> Result<(), DatabaseError> {
+        self.begin_to_read()?;
+        let mut writers = Writers::of(self.source)?;
         let mut writer = blank(self.target)?;
         let backup = self.backup(&mut writer)?;
-        let pages = self.step_pages();
-        while !self.step(&backup, pages, hold)? {}
+        loop {
+            let begun = Instant::now();
+            let others_write = writers.are_at_work();
+            let bytes = if others_write { PIECE_BYTES } else { STEP_BYTES };
+            if self.step(&backup, self.step_pages(bytes), Hold::Nobody)? {
+                break;
+            }
+            if others_write {
+                self.pace.rest(begun)?;
+            }
+        }
+        drop(backup);
+        writer.close().map_err(|(_, error)| DatabaseError::of("write", self.target, error))
+    }
+
+    /// Copies in one transaction of the reader, while writers are kept out.
+    fn to_the_end(&self) -> Result<(), DatabaseError> {
+        let mut writer = blank(self.target)?;
+        let backup = self.backup(&mut writer)?;
+        let pages = self.step_pages(STEP_BYTES);
+        while !self.step(&backup, pages, Hold::Others)? {}
         drop(backup);
         writer.close().map_err(|(_, error)| DatabaseError::of("write", self.target, error))
     }
@@ -172,7 +203,7 @@ impl Copy<'_> {
     fn between_writers(&self, restarts: &mut u32) -> Result<Run, DatabaseError> {
         let mut writer = blank(self.target)?;
         let backup = self.backup(&mut writer)?;
-        let pages = self.step_pages();
+        let pages = self.step_pages(STEP_BYTES);
         let mut done_before = 0;
         loop {
             if self.step(&backup, pages, Hold::Nobody)? {
@@ -194,8 +225,8 @@ impl Copy<'_> {
         Backup::new(self.reader, writer).map_err(|error| DatabaseError::of("write", self.target, error))
     }
 
-    fn step_pages(&self) -> i32 {
-        let pages = self.options.pages_per_step.unwrap_or(STEP_BYTES / self.page_size.max(512)).max(1);
+    fn step_pages(&self, bytes: u32) -> i32 {
+        let pages = self.options.pages_per_step.unwrap_or(bytes / self.page_size.max(512)).max(1);
         i32::try_from(pages).unwrap_or(i32::MAX)
     }
 

@@ -92,6 +92,15 @@ impl DatabaseError {
         }
     }
 
+    /// The kernel's answer to what was tried on a file.
+    pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            std::io::ErrorKind::StorageFull => Self::Full(path),
+            _ => Self::Io { action, path, source },
+        }
+    }
+
     /// Somebody else is in the way, where SQLite says so without an error of its own.
     pub(super) fn busy(path: &Path) -> Self {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);

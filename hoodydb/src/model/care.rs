@@ -31,6 +31,8 @@ pub struct Backup {
     pub restarts: u32,
     /// How long writers were kept out.
     pub held_ms: u64,
+    /// How long the disk was left to others, who wrote meanwhile.
+    pub rested_ms: u64,
     /// Older backups that were removed.
     pub removed: Vec<String>,
 }

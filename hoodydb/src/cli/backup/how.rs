@@ -32,6 +32,9 @@ pub(in crate::cli) struct How {
     /// How often a copy begins anew, because somebody wrote, before it keeps writers out
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(super) restarts: u32,
+    /// Copy at full speed while others write too; their commits wait for the disk meanwhile
+    #[arg(long)]
+    pub(super) full_speed: bool,
     /// How long to wait for a lock: 500ms, 30s, 2m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
     pub(super) timeout: Duration,
@@ -120,6 +123,7 @@ impl How {
         add("pages-per-step", number(self.pages_per_step));
         add("restarts", number(Some(self.restarts)));
         add("timeout", Some(format!("{}ms", self.timeout.as_millis())));
+        words.extend(self.full_speed.then(|| "--full-speed".to_owned()));
         words
     }
 }
@@ -139,7 +143,7 @@ mod tests {
     #[test]
     fn the_words_are_the_same_options() {
         let all = "backup --compress zstd --verify=quick --keep 1 --keep-hourly 2 --keep-daily 3 --keep-weekly 4 --keep-monthly 5 \
-                   --keep-yearly 6 --pages-per-step 7 --restarts 8 --timeout 9s";
+                   --keep-yearly 6 --pages-per-step 7 --restarts 8 --timeout 9s --full-speed";
         for line in ["backup", all] {
             let how = Wrapper::parse_from(line.split_whitespace()).how;
             let words = ["backup".to_owned()].into_iter().chain(how.words());

@@ -33,12 +33,14 @@ fn backups() -> BackupAnswer {
         copy_ms: 2_000,
         restarts: 3,
         held_ms: 1_700,
+        rested_ms: 0,
         removed: vec!["/b/old.db".to_owned()],
     };
     let packed = Backup {
         manifest: Manifest { compression: "zstd".to_owned(), file_bytes: 12_345, ..manifest() },
         restarts: 0,
         held_ms: 0,
+        rested_ms: 9_000,
         removed: Vec::new(),
         ..plain.clone()
     };
