@@ -77,13 +77,14 @@ pub fn copy(source: &Path, target: &Path, options: CopyOptions, watch: &dyn Watc
         Ok((mode, value(&reader, source, "PRAGMA page_size")?, number(&reader, source, "PRAGMA page_count")?))
     };
     let (journal_mode, page_size, pages) = patiently(source, "the backup", options.patience, watch, facts)?;
+    let bytes = pages.saturating_mul(page_size.into());
     let pace = Pace::new(target, options.rests, watch)?;
     let copy = Copy { source, target, options, watch, reader: &reader, page_size, pace: &pace };
     let (restarts, held) = if journal_mode == "wal" {
-        copy.beside_writers()?;
+        copy.beside_writers(bytes)?;
         (0, Duration::ZERO)
     } else {
-        copy.with_rollback_journal(pages.saturating_mul(page_size.into()))?
+        copy.with_rollback_journal(bytes)?
     };
     let copied = open_immutable(target)?;
     let pages = number(&copied, target, "PRAGMA page_count")?;
@@ -169,9 +170,12 @@ impl Copy<'_> {
     }
 
     /// Copies a database in WAL mode: nobody waits for the transaction of a reader.
-    fn beside_writers(&self) -> Result<(), DatabaseError> {
-        self.begin_to_read()?;
+    fn beside_writers(&self, bytes: u64) -> Result<(), DatabaseError> {
         let mut writers = Writers::of(self.source)?;
+        if bytes > SMALL_BYTES {
+            writers.look();
+        }
+        self.begin_to_read()?;
         let mut writer = blank(self.target)?;
         let backup = self.backup(&mut writer)?;
         loop {

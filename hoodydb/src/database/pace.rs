@@ -23,6 +23,9 @@ const REST_MAX: Duration = Duration::from_secs(2);
 /// How often a rest is looked at, whether the work has to end.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long is looked who writes before the work begins.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+
 /// For how long after a commit somebody is taken for one who writes.
 const WRITES_FOR: Duration = Duration::from_secs(1);
 
@@ -86,6 +89,13 @@ pub(super) struct Writers<'a> {
 impl<'a> Writers<'a> {
     pub(super) fn of(path: &'a Path) -> Result<Self, DatabaseError> {
         Ok(Self { connection: open(path)?, path, version: None, seen: None })
+    }
+
+    /// Looks for a moment, so that those who write often are seen before the work begins.
+    pub(super) fn look(&mut self) {
+        self.are_at_work();
+        std::thread::sleep(FIRST_LOOK);
+        self.are_at_work();
     }
 
     /// Whether somebody has committed a moment ago, as far as was looked.
