@@ -41,6 +41,26 @@ fn backups_under_eight_writers_are_one_state_and_refuse_nobody() {
 }
 
 #[test]
+fn a_backup_rests_only_while_others_write() {
+    for mode in Mode::ALL {
+        let mount = Mount::new();
+        let path = mount.path("bank.db");
+        bank::create(&path, mode, 20, "first");
+        let to = mount.outside().join("copy.db");
+        let rested = |options: &[&str]| {
+            let words = ["backup", "bank.db", "--json", "--to", to.to_str().expect("text")];
+            let answer = mount.answer(&[&words, options].concat());
+            answer["backups"][0]["rested_ms"].as_u64().expect("a time")
+        };
+        assert_eq!(rested(&[]), 0, "{mode:?}: nobody writes");
+        let clerks = Clerks::begin(&path, 4);
+        eventually("a backup rests", || rested(&[]) > 0);
+        assert_eq!(rested(&["--full-speed"]), 0, "{mode:?}");
+        assert!(clerks.end().errors.is_empty());
+    }
+}
+
+#[test]
 fn a_manifest_tells_what_the_file_is() {
     let mount = Mount::new();
     bank::create(&mount.path("bank.db"), Mode::Wal, 1, "first");

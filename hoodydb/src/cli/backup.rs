@@ -24,8 +24,8 @@ use how::{Compression, How, Verify};
 /// Copies databases while they are in use
 ///
 /// Each copy is one state that the database had. In WAL mode nobody waits for it. With a rollback journal it is copied in steps
-/// between the writers, and begins anew when somebody wrote; after a few times it keeps writers out, for as long as the copying
-/// takes. It gives way before anybody is refused because of it.
+/// between the writers, and begins anew when somebody wrote; after a few times it copies without a lock, and keeps writers out
+/// while it compares the two. It gives way before anybody is refused because of it.
 ///
 /// A backup is checked, and has its name only when it is whole and on the disk. Beside it is a manifest, BACKUP.json.
 #[derive(Debug, clap::Args)]

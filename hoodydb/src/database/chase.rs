@@ -76,7 +76,7 @@ impl<'a> Chase<'a> {
             self.write(&bytes[..piece], at)?;
             at += piece as u64;
             self.watch.progress(at / 512, size / 512);
-            pace.rest(begun)?;
+            pace.copied(piece as u64, begun)?;
         }
     }
 

@@ -24,14 +24,11 @@ use super::DatabaseError;
 use super::chase::Chase;
 use super::connection::{number, open, open_with, patiently, value};
 use super::integrity::open_immutable;
-use super::pace::{Pace, Writers};
+use super::pace::{PIECE_BYTES, Pace, Writers};
 use super::watch::{Hold, Watch};
 
 /// What one step copies, in bytes: a few milliseconds, in which writers of a rollback journal wait.
-const STEP_BYTES: u32 = 4 * 1024 * 1024;
-
-/// What is copied between two rests, in bytes.
-const PIECE_BYTES: u32 = 1024 * 1024;
+const STEP_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A database of up to so many bytes is held at once: that takes less time than a writer's turn or two.
 const SMALL_BYTES: u64 = 8 * 1024 * 1024;
@@ -181,12 +178,12 @@ impl Copy<'_> {
         loop {
             let begun = Instant::now();
             let others_write = writers.are_at_work();
-            let bytes = if others_write { PIECE_BYTES } else { STEP_BYTES };
-            if self.step(&backup, self.step_pages(bytes), Hold::Nobody)? {
+            let pages = self.step_pages(if others_write { PIECE_BYTES } else { STEP_BYTES });
+            if self.step(&backup, pages, Hold::Nobody)? {
                 break;
             }
             if others_write {
-                self.pace.rest(begun)?;
+                self.pace.copied(u64::from(pages.unsigned_abs()) * u64::from(self.page_size), begun)?;
             }
         }
         drop(backup);
@@ -229,8 +226,9 @@ impl Copy<'_> {
         Backup::new(self.reader, writer).map_err(|error| DatabaseError::of("write", self.target, error))
     }
 
-    fn step_pages(&self, bytes: u32) -> i32 {
-        let pages = self.options.pages_per_step.unwrap_or(bytes / self.page_size.max(512)).max(1);
+    fn step_pages(&self, bytes: u64) -> i32 {
+        let chosen = bytes / u64::from(self.page_size.max(512));
+        let pages = self.options.pages_per_step.map_or(chosen, u64::from).max(1);
         i32::try_from(pages).unwrap_or(i32::MAX)
     }
 

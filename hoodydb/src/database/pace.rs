@@ -14,6 +14,9 @@ use super::DatabaseError;
 use super::connection::{open, value};
 use super::watch::{Hold, Watch};
 
+/// What is copied between two rests, in bytes.
+pub(super) const PIECE_BYTES: u64 = 1024 * 1024;
+
 /// How many times as long as a piece took the rest after it is: so about one commit in a hundred meets a piece on its way.
 const REST: u32 = 8;
 
@@ -35,6 +38,8 @@ pub(super) struct Pace<'a> {
     path: &'a Path,
     is_on: bool,
     watch: &'a dyn Watch,
+    /// Copied since the last rest: bytes, and how long that took.
+    unrested: Cell<(u64, Duration)>,
     rested: Cell<Duration>,
 }
 
@@ -43,16 +48,21 @@ impl<'a> Pace<'a> {
     pub(super) fn new(path: &'a Path, is_on: bool, watch: &'a dyn Watch) -> Result<Self, DatabaseError> {
         let target = File::options().write(true).open(path);
         let target = target.map_err(|source| DatabaseError::io("open", path, source))?;
-        Ok(Self { target, path, is_on, watch, rested: Cell::default() })
+        Ok(Self { target, path, is_on, watch, unrested: Cell::default(), rested: Cell::default() })
     }
 
-    /// Has the piece that was begun at that time on the disk, and rests.
-    pub(super) fn rest(&self, begun: Instant) -> Result<(), DatabaseError> {
+    /// So many bytes were copied since `begun`: when they make a piece, has it on the disk, and rests.
+    pub(super) fn copied(&self, bytes: u64, begun: Instant) -> Result<(), DatabaseError> {
         if !self.is_on {
             return Ok(());
         }
+        let (before, took) = self.unrested.take();
+        if before + bytes < PIECE_BYTES {
+            self.unrested.set((before + bytes, took + begun.elapsed()));
+            return Ok(());
+        }
         self.target.sync_data().map_err(|source| DatabaseError::io("write", self.path, source))?;
-        let rest = rest_after(begun.elapsed());
+        let rest = rest_after(took + begun.elapsed());
         let until = Instant::now() + rest;
         loop {
             if let Some(stop) = self.watch.stop(Hold::Nobody) {
@@ -137,10 +147,12 @@ mod tests {
         std::fs::write(&path, b"a piece").unwrap();
         for (is_on, rests) in [(true, true), (false, false)] {
             let pace = Pace::new(&path, is_on, &Unwatched).unwrap();
-            pace.rest(Instant::now()).unwrap();
+            pace.copied(PIECE_BYTES - 1, Instant::now()).unwrap();
+            assert!(pace.rested().is_zero());
+            pace.copied(1, Instant::now()).unwrap();
             assert_eq!(!pace.rested().is_zero(), rests);
         }
-        let stopped = Pace::new(&path, true, &Stopped).unwrap().rest(Instant::now());
+        let stopped = Pace::new(&path, true, &Stopped).unwrap().copied(PIECE_BYTES, Instant::now());
         assert!(matches!(stopped, Err(DatabaseError::Interrupted)));
         std::fs::remove_file(path).unwrap();
     }
