@@ -20,6 +20,7 @@ mod restore;
 mod resume;
 mod status;
 mod target;
+mod trace;
 mod umount;
 mod upgrade;
 mod vacuum;
@@ -64,6 +65,7 @@ enum Command {
     Upgrade(upgrade::Args),
     Status(status::Args),
     Locks(locks::Args),
+    Trace(trace::Args),
     Policy(policy::Args),
     Backup(Box<backup::Args>),
     Restore(restore::Args),
@@ -90,6 +92,7 @@ impl Cli {
             Command::Upgrade(args) => upgrade::run(&args),
             Command::Status(args) => status::run(&args),
             Command::Locks(args) => locks::run(&args),
+            Command::Trace(args) => trace::run(&args),
             Command::Policy(args) => policy::run(args),
             Command::Backup(args) => backup::run(&args),
             Command::Restore(args) => restore::run(&args),

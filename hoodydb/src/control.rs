@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::manager::Policy;
-use crate::model::{MountLocks, MountStatus, NewSchedule, PolicyAnswer, ScheduleStatus, UnmountAnswer};
+use crate::model::{
+    LockEvents, MountLocks, MountStatus, NewSchedule, PolicyAnswer, Sample, ScheduleStatus, UnmountAnswer,
+};
 
 /// The wire's version; a daemon answers only its own.
 pub const VERSION: u32 = 1;
@@ -39,6 +41,15 @@ pub enum Command {
     /// Holders and waiters, of one database or of all.
     Locks {
         /// A path below the mount point.
+        db: Option<PathBuf>,
+    },
+    /// What the lock tracer has counted so far.
+    Sample,
+    /// Lock events behind a cursor, or only a cursor: events are kept from the first question on.
+    Events {
+        /// Where the last answer ended.
+        cursor: Option<u64>,
+        /// A path below the mount point: only this database and its WAL index.
         db: Option<PathBuf>,
     },
     /// The policy of a database.
@@ -103,6 +114,10 @@ pub enum Answer {
     Status(Box<MountStatus>),
     /// To [`Command::Locks`].
     Locks(MountLocks),
+    /// To [`Command::Sample`].
+    Sample(Box<Sample>),
+    /// To [`Command::Events`].
+    Events(LockEvents),
     /// To [`Command::PolicyGet`] and [`Command::PolicySet`].
     Policy(PolicyAnswer),
     /// To [`Command::ScheduleAdd`] and [`Command::ScheduleRemove`].

@@ -14,6 +14,7 @@ mod report;
 mod schedules;
 mod shutdown;
 mod stale;
+mod trace;
 mod upgrade;
 mod worker;
 
@@ -66,6 +67,9 @@ pub struct Options {
     pub drain: Duration,
     /// Where the control socket is made.
     pub run_dir: PathBuf,
+    /// Whether lock calls are traced in the kernel.
+    #[serde(default)]
+    pub trace: bool,
 }
 
 /// For the options of a program that did not know of one.

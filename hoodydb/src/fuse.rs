@@ -42,7 +42,7 @@ mod root_rights;
 mod shares;
 mod xattr;
 
-pub use backing::{Named, PRIVATE_NAME, RefuseOpen};
+pub use backing::{Named, OpenedHook, PRIVATE_NAME, RefuseOpen};
 pub use mount::FILE_SYSTEM_TYPE;
 
 use backing::Backing;
@@ -203,6 +203,8 @@ pub struct Resources<'a> {
     pub refuses: Option<RefuseOpen>,
     /// Told of a file that has a new name, and how to find out its path.
     pub named: Named,
+    /// Told of each file that is opened and may have locks; none if nobody wants to know.
+    pub opened: Option<OpenedHook>,
 }
 
 impl FuseMount {
@@ -232,6 +234,7 @@ impl FuseMount {
         let limit = raise_descriptor_limit();
         let refuses = resources.refuses.take();
         let named: Named = std::mem::replace(&mut resources.named, Box::new(|_, _| ()));
+        let opened = resources.opened.take();
         let Resources { device, memory, .. } = &*resources;
         let backing = Arc::new(Backing::new(
             resources.root.try_clone()?,
@@ -246,6 +249,9 @@ impl FuseMount {
             let _ = backing.refuse_open.set(refuses);
         }
         let _ = backing.named.set(named);
+        if let Some(opened) = opened {
+            let _ = backing.opened.set(opened);
+        }
         let session_device = device.try_clone()?;
         let readers = Arc::new(Readers::new(options.threads.max(1), move || mount::is_over(&session_device)));
         let filesystem = HoodyFs {
@@ -358,6 +364,12 @@ impl FuseMount {
     /// A path of a file below the mount point, relative to it; `None` once it is unlinked or forgotten.
     pub fn path_of(&self, file: FileId) -> Option<PathBuf> {
         self.backing.inodes.path_of(file)
+    }
+
+    /// As [`Self::path_of`], by the inode number that the mount shows.
+    pub fn path_of_inode(&self, ino: u64) -> Option<PathBuf> {
+        let file = self.backing.inodes.with(ino, |inode| inode.file).ok()?;
+        self.path_of(file)
     }
 
     /// The identity of the file at a path relative to the mount point; symbolic links are not followed.

@@ -33,7 +33,7 @@ pub use layout::{LAYOUT_VERSION, LayoutError, Limits};
 pub use log::{Log, LogFull};
 pub use memory::Memory;
 pub use operations::{MAX_COUNTED, Operation, Operations};
-pub use words::{COUNTERS, Word};
+pub use words::{COUNTERS, TRACER_DESCRIPTORS, Word};
 
 /// A table has no free slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

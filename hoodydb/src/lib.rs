@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 1, pure: no clock, no threads, no I/O | [`lock`], [`sqlite`], [`manager`], [`model`], [`render`] |
 //! | 2, one owner of all lock state | [`coordinator`] |
-//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`telemetry`], [`database`], [`archive`] |
+//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`telemetry`], [`tracer`], [`database`], [`archive`] |
 //! | 4, builds the rooms | [`daemon`] |
 //! | 5, what a user types | [`cli`] |
 
@@ -27,3 +27,4 @@ pub mod process;
 pub mod render;
 pub mod sqlite;
 pub mod telemetry;
+pub mod tracer;

@@ -21,7 +21,7 @@ pub use care::{
     MountDatabases, RestoreAnswer, VacuumAnswer, Vacuumed,
 };
 pub use counters::{Counts, RefusalCounts};
-pub use sample::{BUCKETS, Histogram, Sample, SampleRow};
+pub use sample::{BUCKETS, Histogram, LockEvent, LockEvents, Sample, SampleRow, Traced};
 pub use schedule::{NewSchedule, ScheduleRun, ScheduleStatus};
 pub use text::{printable, text_of};
 
@@ -107,6 +107,12 @@ pub struct MountStatus {
     /// Why the schedules are not known; null if they are.
     #[serde(default)]
     pub schedules_error: Option<String>,
+    /// Whether lock calls are traced in the kernel: `on`, `limited`, `off`, or `starting` for less than a second.
+    #[serde(default)]
+    pub tracer: String,
+    /// What is missing, and how to get it; null where nothing is.
+    #[serde(default)]
+    pub tracer_missing: Option<String>,
 }
 
 /// The replacement of a worker.

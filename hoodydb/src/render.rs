@@ -8,6 +8,7 @@ mod locks;
 mod schedule;
 mod status;
 mod table;
+pub mod trace;
 mod units;
 
 pub use care::{backup, check, databases, restore, vacuum};
@@ -41,15 +42,24 @@ impl Style {
 
 /// A value as JSON, indented, on lines of their own. Control characters of names are escaped, those above 0x7f too.
 pub fn json<T: serde::Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    Ok(harmless(&serde_json::to_string_pretty(value)?))
+}
+
+/// As [`json`], on one line.
+pub fn json_line<T: serde::Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    Ok(harmless(&serde_json::to_string(value)?))
+}
+
+fn harmless(json: &str) -> String {
     let mut text = String::new();
-    for character in serde_json::to_string_pretty(value)?.chars() {
+    for character in json.chars() {
         match character {
             '\u{7f}'..='\u{9f}' => text.push_str(&format!("\\u{:04x}", u32::from(character))),
             other => text.push(other),
         }
     }
     text.push('\n');
-    Ok(text)
+    text
 }
 
 /// The answer of `policy get` and `policy set`.

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod mount;
 pub mod place;
 pub mod skip;
+pub mod traced;
 
 pub use clients::{Client, clients_directory, gated};
 pub use crowd::{Crowd, Report};

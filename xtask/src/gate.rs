@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{imports, shell};
+use crate::{build_ebpf, imports, shell};
 
 /// Arguments of `gate`.
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,10 @@ impl Args {
     pub fn run(self) -> Result<()> {
         shell::run(shell::cargo().args(["fmt", "--all", "--check"]))?;
         check_rooms()?;
-        shell::run(shell::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+        let programs = ["--features", "hoodydb-ebpf/programs"];
+        let clippy = ["clippy", "--workspace", "--all-targets"];
+        shell::run(shell::cargo().args(clippy).args(programs).args(["--", "-D", "warnings"]))?;
+        build_ebpf::check()?;
         check_dependencies()
     }
 }

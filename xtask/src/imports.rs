@@ -71,6 +71,7 @@ const RULES: &[Rule] = &[
     Rule { room: "database", may: &["sqlite", "model"], never: &["tokio"] },
     Rule { room: "archive", may: &["model"], never: &["tokio"] },
     Rule { room: "telemetry", may: &[], never: &[] },
+    Rule { room: "tracer", may: &["model"], never: &["tokio"] },
     Rule { room: "control", may: &["model", "manager", "process"], never: &[] },
     Rule {
         room: "daemon",
@@ -83,6 +84,7 @@ const RULES: &[Rule] = &[
             "process",
             "model",
             "telemetry",
+            "tracer",
             "handover",
             "keeper",
             "fault",
@@ -125,6 +127,7 @@ const SOLE: &[(&str, &str)] = &[
     ("indicatif", "cli"),
     ("signal_hook", "cli"),
     ("aya", "tracer"),
+    ("hoodydb_ebpf", "tracer"),
     ("axum", "http"),
 ];
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod build_ebpf;
 mod demo;
 mod docs;
 mod gate;
@@ -31,6 +32,8 @@ enum Task {
     Test(test::Args),
     /// Check format, lints, the arrows between rooms, and the dependencies' licences
     Gate(gate::Args),
+    /// Build the lock tracer's eBPF programs, or say why the committed object stays
+    BuildEbpf(build_ebpf::Args),
     /// Measure the mount against the plain disk and PostgreSQL; a full run writes docs/BENCHMARKS.md
     Bench(bench::Args),
     /// Write docs/CLI.md anew from the program's own help
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => args.run(),
         Task::Test(args) => args.run(),
         Task::Gate(args) => args.run(),
+        Task::BuildEbpf(args) => args.run(),
         Task::Bench(args) => args.run(),
         Task::Docs(args) => args.run(),
     };

@@ -69,6 +69,9 @@ pub(super) struct Args {
     /// Send reads and writes through the daemon although the kernel could do without
     #[arg(long)]
     no_passthrough: bool,
+    /// Leave out the lock tracer, which counts and times lock calls in the kernel
+    #[arg(long)]
+    no_trace: bool,
     /// Let idle processors sleep as deeply as they like while many requests come
     #[arg(long)]
     no_quick_wake: bool,
@@ -114,6 +117,7 @@ fn options(args: Args) -> Options {
         quick_wake: !args.no_quick_wake,
         drain: args.drain,
         run_dir: socket::run_dir(),
+        trace: !args.no_trace,
     }
 }
 
@@ -224,6 +228,9 @@ fn child_arguments(args: &Args) -> Result<Vec<std::ffi::OsString>> {
     if args.no_passthrough {
         words.push("--no-passthrough".into());
     }
+    if args.no_trace {
+        words.push("--no-trace".into());
+    }
     if args.no_quick_wake {
         words.push("--no-quick-wake".into());
     }
@@ -254,7 +261,7 @@ mod tests {
         assert_eq!(options.data, Path::new("/var/lib/hoodydb/databases"));
         assert_eq!((options.access, options.policy), (Access::Shared, Policy::Turn));
         assert_eq!((options.max_wait.as_secs(), options.drain.as_secs()), (30, 10));
-        assert!(options.passthrough && options.quick_wake && options.threads == 2);
+        assert!(options.passthrough && options.trace && options.quick_wake && options.threads == 2);
     }
 
     #[test]
@@ -268,8 +275,8 @@ mod tests {
     fn the_child_is_given_the_same_options() {
         let given =
             ["m", "--data", "/d", "--access", "unix", "--max-wait", "2m", "--policy", "posix", "--threads", "5"];
-        let given =
-            [given.as_slice(), &["--no-passthrough", "--no-quick-wake", "--drain", "500ms", "--", "/-odd"]].concat();
+        let switches = ["--no-passthrough", "--no-trace", "--no-quick-wake", "--drain", "500ms", "--", "/-odd"];
+        let given = [given.as_slice(), &switches].concat();
         let child = child_arguments(&parse(&given)).unwrap();
         let parsed = options(Wrapper::parse_from(child).args);
         let wanted = options(parse(&given));

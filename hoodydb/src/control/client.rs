@@ -59,6 +59,8 @@ impl Daemon {
             command,
             Command::Status
                 | Command::Locks { .. }
+                | Command::Sample
+                | Command::Events { .. }
                 | Command::PolicyGet { .. }
                 | Command::Unmount { .. }
                 | Command::UnmountProgress

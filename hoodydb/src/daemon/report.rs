@@ -16,8 +16,8 @@ use crate::lock::{FileId, Pid};
 use crate::manager::Policy;
 use crate::manager::view::{DatabaseView, HolderView, WaiterView};
 use crate::model::{
-    Counts, DatabaseLocks, DatabaseStatus, Holder, MountLocks, MountStatus, OpenFile, PolicyAnswer, ProcessName,
-    Restart, UnmountAnswer, Waiter, printable, text_of,
+    Counts, DatabaseLocks, DatabaseStatus, Holder, LockEvents, MountLocks, MountStatus, OpenFile, PolicyAnswer,
+    ProcessName, Restart, UnmountAnswer, Waiter, printable, text_of,
 };
 use crate::process::{Halted, command_of, halted, open_files};
 
@@ -26,6 +26,8 @@ impl Answerer for Live {
         let answer = match command {
             Command::Status => Ok(Answer::Status(Box::new(self.status()))),
             Command::Locks { db } => self.locks(db.as_deref()).map(Answer::Locks),
+            Command::Sample => self.tracing.sample().map(|sample| Answer::Sample(Box::new(sample))),
+            Command::Events { cursor, db } => self.events(cursor, db.as_deref()).map(Answer::Events),
             Command::PolicyGet { db } => self.policy(&db).map(Answer::Policy),
             Command::PolicySet { db, mode, force } => self.set_policy(&db, mode, force).map(Answer::Policy),
             Command::Unmount { lazy } => {
@@ -112,6 +114,8 @@ impl Live {
             single_file_binds: self.binds.found(),
             schedules,
             schedules_error,
+            tracer: self.tracing.state().to_owned(),
+            tracer_missing: self.tracing.missing(),
         }
     }
 
@@ -149,6 +153,23 @@ impl Live {
             holders: view.holders.iter().map(holder).collect(),
             waiters: view.waiters.iter().map(waiter).collect(),
         }
+    }
+
+    /// Lock events behind a cursor, of one database and its WAL index or of all files.
+    fn events(&self, cursor: Option<u64>, only: Option<&Path>) -> Result<LockEvents, String> {
+        let mut answer = self.tracing.events(cursor)?;
+        for event in &mut answer.events {
+            // What was opened before this worker came is asked of the file system.
+            let opened = self.tracing.path_at(event.ino, event.ended_ns);
+            let path = opened.or_else(|| self.fuse.path_of_inode(event.ino));
+            event.path = path.map_or_else(|| "(deleted)".to_owned(), text_of);
+        }
+        if let Some(only) = only {
+            let database = text_of(only);
+            let wal_index = format!("{database}-shm");
+            answer.events.retain(|event| event.path == database || event.path == wal_index);
+        }
+        Ok(answer)
     }
 
     fn policy(&self, path: &Path) -> Result<PolicyAnswer, String> {

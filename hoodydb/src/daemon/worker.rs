@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::kept::Kept;
+use super::trace::Tracing;
 use super::{DaemonError, Options, binds, policies, schedules, shutdown};
 use crate::control::server::Server;
 use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
@@ -83,6 +84,7 @@ pub(super) struct Live {
     pub(super) policies: Arc<policies::Policies>,
     pub(super) binds: binds::SingleFileBinds,
     pub(super) schedules: schedules::Schedules,
+    pub(super) tracing: Tracing,
     pub(super) unmount: mpsc::UnboundedSender<Unmount>,
     /// Whether transactions run for longer than an unmount waits quietly.
     pub(super) overdue: AtomicBool,
@@ -175,6 +177,9 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
     let live = Arc::new(live);
     watch_keeper(&live)?;
     beat(&live)?;
+    let traced = Arc::clone(&live);
+    let trace = move || traced.tracing.keep_up(&traced.kept);
+    std::thread::Builder::new().name("tracer".into()).spawn(trace).map_err(DaemonError::Runtime)?;
     let server = Server::new(&kept.listening)?;
     let wishes = shutdown::Wishes::listen(kept).map_err(DaemonError::Runtime)?;
     let serving = runtime.spawn(server.serve(Arc::clone(&live)));
@@ -205,6 +210,8 @@ fn build(
     let coordinator = Coordinator::start(limits, Box::new(LockLog(log)), &left).map_err(DaemonError::Runtime)?;
     let asked = Arc::clone(&kept.stale);
     let (named, told) = (Arc::clone(&policies), Arc::clone(&coordinator));
+    let tracing = Tracing::adopt(kept);
+    let files = tracing.files();
     let resources = fuse::Resources {
         device: &kept.device,
         mount_device: kept.mount_device(),
@@ -214,13 +221,15 @@ fn build(
         pool: pool.clone(),
         refuses: (!asked.is_empty()).then(|| -> fuse::RefuseOpen { Box::new(move |file| asked.refuses(file)) }),
         named: Box::new(move |file, path| named.named(file, path, &told)),
+        opened: files.map(|files| -> fuse::OpenedHook { Box::new(move |ino, path| files.opened(ino, path)) }),
     };
     let fuse = FuseMount::start(options.mount_options(), resources)?;
     let (unmount, requests) = mpsc::unbounded_channel();
     let binds = binds::SingleFileBinds::default();
     let schedules = schedules::Schedules::load(&kept.backing)?;
     let overdue = AtomicBool::new(false);
-    let live = Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, schedules, unmount, overdue };
+    let live =
+        Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, schedules, tracing, unmount, overdue };
     if live.phase() != Phase::Serving {
         live.fuse.leave();
     }

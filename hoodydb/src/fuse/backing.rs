@@ -43,6 +43,9 @@ pub type RefuseOpen = Box<dyn Fn(FileId) -> bool + Send + Sync>;
 /// Told of a file and how to find out its path.
 pub type Named = Box<dyn Fn(FileId, &dyn Fn() -> Option<PathBuf>) + Send + Sync>;
 
+/// Told of the inode number of a file that was opened, and how to find out its path.
+pub type OpenedHook = Box<dyn Fn(u64, &dyn Fn() -> Option<PathBuf>) + Send + Sync>;
+
 /// The state of a mount.
 pub(super) struct Backing {
     pub(super) inodes: Inodes,
@@ -59,6 +62,7 @@ pub(super) struct Backing {
     pub(super) passthrough_missing: Mutex<Option<String>>,
     pub(super) refuse_open: OnceLock<RefuseOpen>,
     pub(super) named: OnceLock<Named>,
+    pub(super) opened: OnceLock<OpenedHook>,
     pub(super) max_handles: u64,
     /// The mount is about to go.
     pub(super) leaving: AtomicBool,
@@ -120,6 +124,7 @@ impl Backing {
             passthrough_missing: Mutex::new(None),
             refuse_open: OnceLock::new(),
             named: OnceLock::new(),
+            opened: OnceLock::new(),
             max_handles: (usable - usable / 4).min(memory.limits().handles as u64),
             leaving: AtomicBool::new(false),
             is_successor: !memory.init_reply().is_empty(),
@@ -258,6 +263,10 @@ impl Backing {
             && let Some(database) = self.sibling(parent, stem)
         {
             self.coordinator.set_wal_index(open.file, database);
+        }
+        // The others never have locks.
+        if let Some(opened) = self.opened.get().filter(|_| !open.no_flush) {
+            opened(open.node, &|| self.inodes.path_of(open.file));
         }
         fault::point();
         self.coordinator.opened(open.file, Handle(handle), open.read_only);

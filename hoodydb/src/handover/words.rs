@@ -52,12 +52,31 @@ pub enum Word {
     InodesUsed,
     /// Slots of the table of handles that were ever used.
     HandlesUsed,
+    /// What the lock tracer's descriptors are, in the tracer's words; 0: there are none.
+    TracerVersion,
 }
+
+/// Descriptors of the lock tracer.
+pub const TRACER_DESCRIPTORS: usize = 8;
+
+/// Their first word, behind all named ones.
+const TRACER: usize = 40;
+
+const _: () = assert!((Word::TracerVersion as usize) < TRACER);
 
 impl Memory {
     /// A named word.
     pub fn word(&self, word: Word) -> &AtomicU64 {
         self.at(self.layout().words + word as usize)
+    }
+
+    /// A descriptor of the lock tracer, -1 for none; good while [`Word::TracerVersion`] is not 0.
+    ///
+    /// # Panics
+    /// If there is no such one.
+    pub fn tracer_descriptor(&self, index: usize) -> &AtomicU64 {
+        assert!(index < TRACER_DESCRIPTORS, "descriptor {index}");
+        self.at(self.layout().words + TRACER + index)
     }
 
     /// One of the counters, which only grow.

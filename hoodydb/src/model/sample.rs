@@ -26,15 +26,16 @@ impl Default for Histogram {
 pub struct SampleRow {
     /// Device that the mount shows.
     pub dev: u64,
-    /// Inode number that the mount shows.
+    /// Inode number that the mount shows; 0 stands for all files whose rows found no room of their own.
     pub ino: u64,
-    /// Process id on the host.
+    /// Process id on the host; 0 stands for all processes that have ended.
     pub pid: u32,
     /// Its name as the kernel has it (15 bytes at most), not escaped.
     pub comm: String,
     /// Its cgroup, 0 if it is not known.
     pub cgroup: u64,
-    /// As in [`crate::model::Holder::role`].
+    /// As in [`crate::model::Holder::role`]; OPENING is a read start's lock on PENDING, BYTES are those that mean nothing to
+    /// SQLite.
     pub role: String,
     /// Lock calls that ended, whatever their answer; unlocks are not counted.
     pub calls: u64,
@@ -71,4 +72,68 @@ pub struct Sample {
     pub lost_rows: u64,
     /// Single events that nobody fetched in time.
     pub lost_events: u64,
+    /// Lock calls whose start could not be kept: they are counted, and not timed.
+    #[serde(default)]
+    pub lost_starts: u64,
+    /// Grants whose end could not be followed: their hold times are missing.
+    #[serde(default)]
+    pub lost_holds: u64,
+}
+
+/// One lock call that ended, or one lock that a close or an exit ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockEvent {
+    /// Its end: CLOCK_MONOTONIC, in ns.
+    pub ended_ns: u64,
+    /// The file below the mount point, under the name that it was opened by; `(deleted)` where that is not known.
+    pub path: String,
+    /// Inode number that the mount shows.
+    pub ino: u64,
+    /// Process id on the host.
+    pub pid: u32,
+    /// Thread id on the host; 0 with `close`.
+    pub tid: u32,
+    /// The thread's name as the kernel has it (15 bytes at most), not escaped.
+    pub comm: String,
+    /// Its cgroup, 0 if it is not known.
+    pub cgroup: u64,
+    /// As in [`SampleRow`].
+    pub role: String,
+    /// `read`, `write`, `unlock` or `close` (the lock ended by close(2) or the end of the process).
+    pub kind: String,
+    /// First byte.
+    pub start: u64,
+    /// Last byte; 9223372036854775807 is the end of the file, wherever that is.
+    pub end: u64,
+    /// Whether the caller asked to wait (F_SETLKW).
+    pub waits: bool,
+    /// Whether the owner is an open file description (F_OFD_SETLK).
+    pub of_description: bool,
+    /// 0, or a negative errno.
+    pub result: i32,
+    /// From the start of the call to its end.
+    pub wait_ns: u64,
+    /// How long the lock that this ended was held; 0 if it ended none.
+    pub held_ns: u64,
+}
+
+/// Events behind a cursor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockEvents {
+    /// The cursor behind them.
+    pub cursor: u64,
+    /// Events between the cursors that are missing.
+    pub lost: u64,
+    /// The events, in the order of their ends.
+    pub events: Vec<LockEvent>,
+}
+
+/// A line of `hoodydb trace --json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traced {
+    /// When the call ended: microseconds since 1970.
+    pub time_us: u64,
+    /// The call.
+    #[serde(flatten)]
+    pub event: LockEvent,
 }

@@ -64,7 +64,17 @@ fn facts(mount: &MountStatus) -> Vec<(&'static str, String)> {
         ("locks", format!("{} records, {} waiting", count(mount.records), count(mount.waiters))),
         ("granted", granted(&mount.totals)),
         ("refused", refused(&mount.totals)),
+        ("tracer", tracer(mount)),
     ]
+}
+
+fn tracer(mount: &MountStatus) -> String {
+    match &mount.tracer_missing {
+        Some(missing) => format!("{}: {}", mount.tracer, printable(missing)),
+        // A daemon from before there was one.
+        None if mount.tracer.is_empty() => "off".to_owned(),
+        None => mount.tracer.clone(),
+    }
 }
 
 fn processes(mount: &MountStatus) -> String {
@@ -195,6 +205,8 @@ mod tests {
                 counts: counts(),
             }],
             totals: counts(),
+            tracer: "off".to_owned(),
+            tracer_missing: Some("the daemon lacks CAP_BPF: start it as root".to_owned()),
             refused_databases: vec![RefusedDatabase { path: "old.db".to_owned(), users: vec![process.clone()] }],
             single_file_binds: vec![SingleFileBind {
                 path: "one.db".to_owned(),
