@@ -326,12 +326,18 @@ fn a_full_disk_under_the_mount_leaves_the_old_content() {
         bank::create(&path, mode, 3, "new");
         let backup = backed_up(&mount, "bank.db");
         let backup = backup.to_str().expect("text");
+        database::open(&path).execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("a checkpoint");
+        // What is looked for, and not a page more: journals and logs have headers.
+        fill(&disk, std::fs::metadata(&path).expect("the file").len() + 4096);
+        let (code, line) = mount.failure(&["vacuum", "bank.db"]);
+        assert!(code == 1 && line.contains("no space is left"), "{mode:?}: {line}");
+        assert_eq!(bank::state(&path), "new");
+        std::fs::remove_file(disk.join("filler")).expect("it can be removed");
         database::open(&path)
             .execute_batch("UPDATE state SET name = 'old'; DELETE FROM filling WHERE id % 2")
             .expect("rows");
         database::open(&path).execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("a checkpoint");
         let size = std::fs::metadata(&path).expect("the file").len();
-        // What is looked for, and not a page more: journals and logs have headers.
         fill(&disk, size + 4096);
         let (code, line) = mount.failure(&["restore", backup, "bank.db"]);
         assert!(code == 1 && line.contains("no space is left"), "{mode:?}: {line}");
