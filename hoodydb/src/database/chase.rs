@@ -19,6 +19,9 @@ use super::watch::{Hold, Watch};
 /// What is copied or compared at once, in bytes.
 const PIECE_BYTES: u64 = 512 * 1024;
 
+/// The most that is asked for at once, in bytes: each thread has two buffers of it.
+const PIECE_MAX_BYTES: u64 = 4 * 1024 * 1024;
+
 /// What is written again if a byte of it is another, in bytes.
 const BLOCK_BYTES: usize = 32 * 1024;
 
@@ -48,7 +51,7 @@ impl<'a> Chase<'a> {
         let from = File::open(source).map_err(|error| DatabaseError::io("open", source, error))?;
         let into = File::options().read(true).write(true).truncate(true).open(target);
         let into = into.map_err(|error| DatabaseError::io("open", target, error))?;
-        Ok(Self { source, target, from, into, piece: piece.unwrap_or(PIECE_BYTES), watch })
+        Ok(Self { source, target, from, into, piece: piece.unwrap_or(PIECE_BYTES).min(PIECE_MAX_BYTES), watch })
     }
 
     /// Whether the path still leads to the file that was opened.
@@ -163,6 +166,8 @@ mod tests {
         let mut content: Vec<u8> = (0..3_000_000_u32).map(|n| (n / 1000) as u8).collect();
         std::fs::write(&source, &content).unwrap();
         std::fs::write(&target, b"what was there").unwrap();
+        let huge = Chase::new(&source, &target, Some(u64::MAX), &Unwatched).unwrap();
+        assert_eq!(huge.piece, PIECE_MAX_BYTES);
         let chase = Chase::new(&source, &target, None, &Unwatched).unwrap();
         chase.copy(&Pace::new(&target, true, &Unwatched).unwrap()).unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), content);
