@@ -11,6 +11,7 @@ mod duration;
 pub mod exit;
 #[cfg(feature = "fault-points")]
 mod fault;
+mod history;
 mod locks;
 mod man;
 mod markdown;
@@ -20,6 +21,7 @@ mod restore;
 mod resume;
 mod status;
 mod target;
+mod top;
 mod trace;
 mod umount;
 mod upgrade;
@@ -65,6 +67,9 @@ enum Command {
     Upgrade(upgrade::Args),
     Status(status::Args),
     Locks(locks::Args),
+    #[command(visible_alias = "top-locks")]
+    Top(top::Args),
+    History(history::Args),
     Trace(trace::Args),
     Policy(policy::Args),
     Backup(Box<backup::Args>),
@@ -92,6 +97,8 @@ impl Cli {
             Command::Upgrade(args) => upgrade::run(&args),
             Command::Status(args) => status::run(&args),
             Command::Locks(args) => locks::run(&args),
+            Command::Top(args) => top::run(&args),
+            Command::History(args) => history::run(&args),
             Command::Trace(args) => trace::run(&args),
             Command::Policy(args) => policy::run(args),
             Command::Backup(args) => backup::run(&args),

@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::manager::Policy;
+use crate::model::history::MountHistory;
 use crate::model::{
-    LockEvents, MountLocks, MountStatus, NewSchedule, PolicyAnswer, Sample, ScheduleStatus, UnmountAnswer,
+    LockEvents, MountLocks, MountStatus, NewSchedule, Observation, PolicyAnswer, Sample, ScheduleStatus, UnmountAnswer,
 };
 
 /// The wire's version; a daemon answers only its own.
@@ -38,6 +39,15 @@ pub struct Request {
 pub enum Command {
     /// Everything about the mount.
     Status,
+    /// One look at the mount, for `top`.
+    Observe,
+    /// The minutes of the last hours, of one database or of all.
+    History {
+        /// How far back.
+        since_s: u64,
+        /// A path below the mount point; it may be gone by now.
+        db: Option<PathBuf>,
+    },
     /// Holders and waiters, of one database or of all.
     Locks {
         /// A path below the mount point.
@@ -112,6 +122,10 @@ pub struct Response {
 pub enum Answer {
     /// To [`Command::Status`].
     Status(Box<MountStatus>),
+    /// To [`Command::Observe`].
+    Observation(Box<Observation>),
+    /// To [`Command::History`].
+    History(Box<MountHistory>),
     /// To [`Command::Locks`].
     Locks(MountLocks),
     /// To [`Command::Sample`].

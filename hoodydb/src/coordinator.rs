@@ -10,14 +10,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid, Tid};
-use crate::manager::view::View;
-use crate::manager::{
-    Admission, Config, Decision, Denial, Event, Group, LockCall, LockManager, Policy, Ticket, Timestamp,
-};
+use crate::manager::view::{Tally, View};
+use crate::manager::{Admission, Config, Decision, Denial, Event, LockCall, LockManager, Policy, Ticket, Timestamp};
 
 mod activity;
 mod groups;
@@ -26,7 +24,8 @@ mod record;
 mod signals;
 
 pub use crate::sqlite::family::{MAGIC, Member, side_file};
-pub use groups::group_of;
+use groups::Groups;
+pub use groups::{Seen, group_of};
 pub use reaper::descriptors_of_waits;
 pub use record::{Left, NoRecord, Record, RecordFull};
 
@@ -85,6 +84,8 @@ pub struct Coordinator<R: Reply> {
     sending: RwLock<()>,
     /// The record wants the whole state.
     due: AtomicBool,
+    /// Who is told of new processes.
+    seen: OnceLock<Seen>,
 }
 
 struct State<R> {
@@ -96,8 +97,8 @@ struct State<R> {
     decisions: Vec<Decision>,
     probes: Vec<(FileId, u64, Tid)>,
     last_saved_bytes: usize,
-    /// The containers of the processes seen so far.
-    groups: HashMap<Pid, Group>,
+    /// The containers of the processes seen lately.
+    groups: Groups,
     /// When the timer thread wakes by itself.
     armed: Option<Timestamp>,
     /// Something has happened since it last looked.
@@ -117,9 +118,6 @@ struct Parked<R> {
 
 /// Deadlines are kept to so many ns, or better.
 const TIMER_GRAIN_NS: u64 = 1_000_000;
-
-/// Processes whose container is remembered; then it starts anew.
-const MAX_GROUPS_CACHED: usize = 16_384;
 
 /// Answers on their way out of the mutex.
 type Answers<R> = Vec<(R, Result<(), Denial>)>;
@@ -144,7 +142,7 @@ impl<R: Reply> Coordinator<R> {
             decisions: Vec::new(),
             probes: Vec::new(),
             last_saved_bytes: 0,
-            groups: HashMap::new(),
+            groups: Groups::default(),
             armed: None,
             busy: false,
             reaper_idle: false,
@@ -157,6 +155,7 @@ impl<R: Reply> Coordinator<R> {
             sending: RwLock::new(()),
             // The first thing kept is a whole state: a successor need not replay what this process has replayed.
             due: AtomicBool::new(true),
+            seen: OnceLock::new(),
         });
         if left.state.is_some() || !left.entries.is_empty() {
             this.happened(Event::Resumed);
@@ -226,16 +225,19 @@ impl<R: Reply> Coordinator<R> {
     pub fn set_lock(&self, ticket: Ticket, call: LockCall, reply: R) {
         let _sending = self.begin();
         let mut state = self.lock();
-        let mut group = state.groups.get(&call.pid).copied();
+        let mut since = self.now();
+        let mut group = state.groups.of(call.pid, since);
         if group.is_none() && call.kind.is_some() {
-            // Once per process; the file of /proc is read outside of the mutex.
+            // Once per process and a few seconds; the file of /proc is read outside of the mutex.
             drop(state);
-            let found = group_of(call.pid);
-            state = self.lock();
-            if state.groups.len() >= MAX_GROUPS_CACHED {
-                state.groups.clear();
+            let text = groups::control_groups(call.pid);
+            let found = groups::group_in(&text);
+            if let Some(seen) = self.seen.get() {
+                seen(call.pid, text);
             }
-            state.groups.insert(call.pid, found);
+            state = self.lock();
+            since = self.now();
+            state.groups.remember(call.pid, found, since);
             group = Some(found);
         }
         // Last of all: while the mutex was let go of, its wait may have ended.
@@ -243,7 +245,6 @@ impl<R: Reply> Coordinator<R> {
             drop(state);
             return Self::send(vec![(reply, result)]);
         }
-        let since = self.now();
         state.parked.insert(ticket, Parked { reply, pid: call.pid, tid: call.tid, wait: call.wait, since });
         if state.manager.waits(ticket) {
             // Its place in the queue and its deadline are as they were.
@@ -418,6 +419,24 @@ impl<R: Reply> Coordinator<R> {
     pub fn view(&self) -> View {
         let state = self.lock();
         state.manager.view(self.now())
+    }
+
+    /// [`Self::view`] with `waiters_max` waiters of each database at most.
+    pub fn view_some(&self, waiters_max: usize) -> View {
+        let state = self.lock();
+        state.manager.view_some(self.now(), waiters_max)
+    }
+
+    /// The counts of every database since the start, of those too that nobody has open now: much less than [`Self::view`] copies
+    /// under the mutex.
+    pub fn tallies(&self) -> Vec<Tally> {
+        let state = self.lock();
+        state.manager.tallies(self.now())
+    }
+
+    /// From now on `seen` is told of every process at its first lock call; only the first caller is heard.
+    pub fn tell_of_processes(&self, seen: Seen) {
+        let _ = self.seen.set(seen);
     }
 
     /// The processes that hold or want a lock of a database: much less than [`Self::view`] copies under the mutex.

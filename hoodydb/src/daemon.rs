@@ -7,7 +7,11 @@
 mod backing;
 mod binds;
 mod error;
+mod figures;
 mod kept;
+mod minutes;
+mod names;
+mod observe;
 mod policies;
 mod preflight;
 mod report;
@@ -39,6 +43,8 @@ use crate::keeper::doorbell::Doorbell;
 use crate::keeper::signals::Signals;
 use crate::keeper::{self, Outcome, Tools, guardian, notify, process};
 pub use crate::manager::Policy;
+pub use crate::metrics::Address;
+use crate::metrics::Listening as MetricsSocket;
 use crate::model::printable;
 use crate::process::mounts;
 use kept::Kept;
@@ -67,6 +73,9 @@ pub struct Options {
     pub drain: Duration,
     /// Where the control socket is made.
     pub run_dir: PathBuf,
+    /// Where the metrics are, if anywhere.
+    #[serde(default)]
+    pub metrics: Option<Address>,
     /// Whether lock calls are traced in the kernel.
     #[serde(default)]
     pub trace: bool,
@@ -263,6 +272,7 @@ fn prepare(mut options: Options, log: Option<PathBuf>) -> Result<Kept, DaemonErr
         (Doorbell::new().map_err(DaemonError::Runtime)?, Doorbell::new().map_err(DaemonError::Runtime)?);
     let signals = Signals::block().map_err(DaemonError::Runtime)?;
     let mut listening = Listening::bind(&options.socket_path())?;
+    let metrics = options.metrics.as_ref().map(MetricsSocket::bind).transpose()?;
     let mounted = crate::fuse::mount(&options.mount_options())?;
     // From here on a failure must take the mount away again.
     let mut go_live = || -> Result<(), DaemonError> {
@@ -288,6 +298,7 @@ fn prepare(mut options: Options, log: Option<PathBuf>) -> Result<Kept, DaemonErr
         memory,
         backing,
         listening,
+        metrics,
         stale,
         device: mounted.device,
         to_keeper,

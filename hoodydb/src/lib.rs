@@ -6,12 +6,13 @@
 //! |---|---|
 //! | 1, pure: no clock, no threads, no I/O | [`lock`], [`sqlite`], [`manager`], [`model`], [`render`] |
 //! | 2, one owner of all lock state | [`coordinator`] |
-//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`telemetry`], [`tracer`], [`database`], [`archive`] |
+//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`history`], [`metrics`], [`telemetry`], [`tracer`], [`database`], [`archive`] |
 //! | 4, builds the rooms | [`daemon`] |
 //! | 5, what a user types | [`cli`] |
 
 pub mod archive;
 pub mod cli;
+pub mod container;
 pub mod control;
 pub mod coordinator;
 pub mod daemon;
@@ -19,9 +20,11 @@ pub mod database;
 pub mod fault;
 pub mod fuse;
 pub mod handover;
+pub mod history;
 pub mod keeper;
 pub mod lock;
 pub mod manager;
+pub mod metrics;
 pub mod model;
 pub mod process;
 pub mod render;

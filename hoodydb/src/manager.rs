@@ -18,6 +18,7 @@ use crate::lock::{Conflict, FileId, Handle, LockOwner, Pid, Tid};
 use crate::sqlite::lock_bytes::wal_index;
 
 mod budget;
+mod closed;
 mod config;
 mod database;
 mod deadlock;
@@ -34,6 +35,7 @@ mod writer_watch;
 pub use config::Config;
 pub use event::{Activity, Admission, Decision, Denial, Event, Group, LockCall, Policy, Ticket, Timestamp};
 
+use closed::Closed;
 use database::{Database, Side};
 use deadlock::WaitGraph;
 use posix::PosixFile;
@@ -72,6 +74,7 @@ pub struct LockManager {
     records: usize,
     admission: Admission,
     totals: Counters,
+    closed: Closed,
 }
 
 impl LockManager {
@@ -89,6 +92,7 @@ impl LockManager {
             records: 0,
             admission: Admission::default(),
             totals: Counters::default(),
+            closed: Closed::default(),
         }
     }
 
@@ -229,13 +233,14 @@ impl LockManager {
 
     fn database(&mut self, file: FileId) -> &mut Database {
         let policy = self.policies.get(&file).copied().unwrap_or(self.config.policy);
-        let slot = self.files.entry(file).or_insert_with(|| Slot::Database(Box::new(Database::new(file, policy))));
-        if matches!(slot, Slot::Plain(_)) {
-            *slot = Slot::Database(Box::new(Database::new(file, policy)));
+        if !matches!(self.files.get(&file), Some(Slot::Database(_) | Slot::IndexOf(_))) {
+            let mut database = Database::new(file, policy);
+            database.counters = self.closed.take(file);
+            self.files.insert(file, Slot::Database(Box::new(database)));
         }
-        match slot {
-            Slot::Database(database) => database,
-            Slot::Plain(_) | Slot::IndexOf(_) => unreachable!("the slot was just made a database"),
+        match self.files.get_mut(&file) {
+            Some(Slot::Database(database)) => database,
+            _ => unreachable!("the slot was just made a database"),
         }
     }
 
@@ -287,7 +292,9 @@ impl LockManager {
         if let Some(index) = index {
             self.files.remove(&index);
         }
-        self.files.remove(&file);
+        if let Some(Slot::Database(database)) = self.files.remove(&file) {
+            self.closed.put(file, database.counters);
+        }
         self.timers.retain(|(_, of)| *of != file);
     }
 
@@ -414,8 +421,13 @@ impl LockManager {
 
     /// A consistent picture of all databases and counters.
     pub fn view(&self, now: Timestamp) -> View {
+        self.view_some(now, usize::MAX)
+    }
+
+    /// [`Self::view`] with `waiters_max` waiters of each database at most: with thousands it takes long.
+    pub fn view_some(&self, now: Timestamp, waiters_max: usize) -> View {
         let databases = self.files.values().filter_map(|slot| match slot {
-            Slot::Database(database) => Some(database.view(now, &self.config)),
+            Slot::Database(database) => Some(database.view(now, &self.config, waiters_max)),
             Slot::Plain(_) | Slot::IndexOf(_) => None,
         });
         View {
@@ -424,6 +436,24 @@ impl LockManager {
             records: self.records as u64,
             waiters: self.graph.len() as u64,
         }
+    }
+
+    /// The counts of every database, of those too that nobody has open, and its oldest transaction: far less than
+    /// [`Self::view`] copies.
+    pub fn tallies(&self, now: Timestamp) -> Vec<view::Tally> {
+        let open = self.files.values().filter_map(|slot| match slot {
+            Slot::Database(database) => Some(database.tally(now)),
+            Slot::Plain(_) | Slot::IndexOf(_) => None,
+        });
+        let tally = |(file, counters): (_, &Counters)| view::Tally {
+            file,
+            wal_index: None,
+            counters: counters.clone(),
+            holders: 0,
+            waiters: 0,
+            oldest: None,
+        };
+        open.chain(self.closed.iter().map(tally)).collect()
     }
 
     /// Every call that has no answer yet, and when it came: what a successor must answer.

@@ -7,10 +7,17 @@
 //! relative to their mount point. Names that are not UTF-8 have the bytes that are not written as `\xNN`.
 
 mod care;
+mod container;
 mod counters;
+mod events;
+pub mod history;
+mod observation;
 mod sample;
 mod schedule;
 mod text;
+mod top;
+mod wait_tree;
+mod watch;
 
 use std::collections::BTreeMap;
 
@@ -20,10 +27,16 @@ pub use care::{
     Backup, BackupAnswer, CheckAnswer, Checked, DatabaseFacts, DatabaseList, FailedDatabase, Finding, Manifest,
     MountDatabases, RestoreAnswer, VacuumAnswer, Vacuumed,
 };
-pub use counters::{Counts, RefusalCounts};
+pub use container::Container;
+pub use counters::{Counts, RefusalCounts, since as counted_since};
+pub use events::{Happened, events};
+pub use observation::{Counters, DatabaseObservation, Observation};
 pub use sample::{BUCKETS, Histogram, LockEvent, LockEvents, Sample, SampleRow, Traced};
 pub use schedule::{NewSchedule, ScheduleRun, ScheduleStatus};
 pub use text::{printable, text_of};
+pub use top::{DatabaseTop, MountTop, Pinned, Refusals, Top, top};
+pub use wait_tree::{LINES_MAX, WaitLine, wait_tree};
+pub use watch::Watch;
 
 /// Answer of `hoodydb status --json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -97,6 +110,12 @@ pub struct MountStatus {
     pub databases: Vec<DatabaseStatus>,
     /// Counts over all databases since the start.
     pub totals: Counts,
+    /// Where the metrics are; null without `--metrics`.
+    #[serde(default)]
+    pub metrics: Option<String>,
+    /// Why `history` does not keep its minutes; null where it does.
+    #[serde(default)]
+    pub history_missing: Option<String>,
     /// Databases that are refused with EBUSY, because a process still has them open through a dead mount.
     pub refused_databases: Vec<RefusedDatabase>,
     /// Databases that a process sees through a bind mount of the single file, without their side files.
@@ -137,6 +156,9 @@ pub struct DatabaseStatus {
     pub holders: u64,
     /// Lock calls that wait now.
     pub waiters: u64,
+    /// Containers and systemd units of who holds or waits now, each once.
+    #[serde(default)]
+    pub containers: Vec<Container>,
     /// Counts of this database.
     #[serde(flatten)]
     pub counts: Counts,
@@ -222,6 +244,25 @@ pub struct Holder {
     pub turn: bool,
     /// `stopped` (SIGSTOP, a debugger) or `frozen` (a paused container); null while it can run.
     pub halted: Option<String>,
+    /// Its container or systemd unit; null for a plain process.
+    #[serde(default)]
+    pub container: Option<Container>,
+}
+
+impl Holder {
+    /// Whether it holds this lock for a transaction or a checkpoint, rather than for as long as it is connected.
+    pub fn is_transaction(&self, journal_mode: &str) -> bool {
+        match self.role.as_str() {
+            "DMS" => false,
+            "SHARED" => journal_mode != "wal",
+            _ => true,
+        }
+    }
+
+    /// Whether others cannot write meanwhile.
+    pub fn is_writer(&self) -> bool {
+        matches!(self.role.as_str(), "WRITE" | "RESERVED" | "PENDING" | "EXCLUSIVE" | "RECOVER")
+    }
 }
 
 /// A lock call that waits.
@@ -242,6 +283,9 @@ pub struct Waiter {
     pub blocked_by: Vec<u32>,
     /// As in [`Holder`].
     pub halted: Option<String>,
+    /// As in [`Holder`].
+    #[serde(default)]
+    pub container: Option<Container>,
 }
 
 /// Answer of `hoodydb policy get --json` and `hoodydb policy set --json`.

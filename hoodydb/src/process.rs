@@ -9,7 +9,7 @@ mod state;
 
 use std::path::PathBuf;
 
-pub use state::{Halted, command_of, halted, mount_namespace, process_of};
+pub use state::{Halted, command_of, control_groups, halted, mount_namespace, process_of, start_time};
 
 /// Bind mounts of a single file or directory of a file system, as one process sees them: for each its root inside the
 /// file system (`/app.db`) and the place where the process sees it.

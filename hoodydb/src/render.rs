@@ -4,17 +4,23 @@
 //! [`printable`](crate::model::printable).
 
 mod care;
+mod history;
 mod locks;
 mod schedule;
+mod screen;
 mod status;
 mod table;
+mod top;
 pub mod trace;
 mod units;
 
 pub use care::{backup, check, databases, restore, vacuum};
+pub use history::history;
 pub use locks::locks;
 pub use schedule::{schedule, schedules};
+pub use screen::{Key, Screen, Sort, Ui};
 pub use status::status;
+pub use top::top;
 pub use units::bytes;
 
 use crate::model::{PolicyAnswer, SingleFileBind, UnmountAnswer, printable};
@@ -68,14 +74,25 @@ pub fn policy(answer: &PolicyAnswer) -> String {
     format!("{}: mode={} ({origin})\n", printable(&answer.path), answer.mode)
 }
 
-/// A command line in a table or a warning: its beginning tells enough.
+/// A command line in a table or a warning: the program without its directory; of a long one all paths without theirs, and its
+/// beginning. The whole one is in the JSON.
 fn short_command(command: &str) -> String {
     const SHOWN_MAX_CHARS: usize = 60;
-    let text = printable(command);
+    let is_long = command.chars().count() > SHOWN_MAX_CHARS;
+    let shown = |(position, word): (usize, &str)| {
+        let without_directory = position == 0 || (is_long && word.starts_with('/'));
+        printable(if without_directory { file_name(word) } else { word })
+    };
+    let text = command.split(' ').enumerate().map(shown).collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(SHOWN_MAX_CHARS) {
         Some((end, _)) => format!("{}..", &text[..end]),
         None => text,
     }
+}
+
+/// The last part of a path; all of it where that is empty.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path)
 }
 
 /// One line per user and running transaction of a mount that is to go away.
@@ -114,6 +131,15 @@ mod tests {
         let text = json(&answer).unwrap();
         assert!(text.contains(r"a\u001b\u009b\u007f.db"), "{text}");
         assert_eq!(serde_json::from_str::<PolicyAnswer>(&text).unwrap(), answer);
+    }
+
+    #[test]
+    fn commands_are_told_without_directories() {
+        assert_eq!(short_command("/usr/bin/sqlite3 /data/app.db"), "sqlite3 /data/app.db");
+        let long = format!("/opt/python/bin/python3 -u /srv/{}/app.py --port 80", "deep".repeat(12));
+        assert_eq!(short_command(&long), "python3 -u app.py --port 80");
+        assert_eq!(short_command("a/ /\n"), "a/ /\\n");
+        assert_eq!(short_command(""), "");
     }
 
     #[test]

@@ -5,12 +5,14 @@
 
 pub mod bank;
 pub mod clients;
+pub mod containers;
 pub mod crowd;
 pub mod database;
 pub mod ledger;
 pub mod mount;
 pub mod place;
 pub mod skip;
+pub mod terminal;
 pub mod traced;
 
 pub use clients::{Client, clients_directory, gated};
@@ -19,3 +21,4 @@ pub use ledger::{Inserter, Ledger};
 pub use mount::{Mount, amid, eventually};
 pub use place::Place;
 pub use skip::{is_long, runs, skip};
+pub use terminal::Terminal;

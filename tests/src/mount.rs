@@ -143,6 +143,14 @@ impl Mount {
         (output.status.code().unwrap_or(-1), line)
     }
 
+    /// `hoodydb umount`, with nothing but the mount point.
+    ///
+    /// # Panics
+    /// As [`Self::command`].
+    pub fn unmount(&self) -> Output {
+        self.hoodydb().arg("umount").arg(self.point()).output().expect("hoodydb can be run")
+    }
+
     /// The mount point.
     pub fn point(&self) -> PathBuf {
         self.place.path().join("mnt")

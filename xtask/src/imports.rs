@@ -70,6 +70,9 @@ const RULES: &[Rule] = &[
     Rule { room: "process", may: &["model"], never: &[] },
     Rule { room: "database", may: &["sqlite", "model"], never: &["tokio"] },
     Rule { room: "archive", may: &["model"], never: &["tokio"] },
+    Rule { room: "container", may: &["model"], never: &["tokio"] },
+    Rule { room: "history", may: &["model"], never: &["tokio"] },
+    Rule { room: "metrics", may: &["model"], never: &[] },
     Rule { room: "telemetry", may: &[], never: &[] },
     Rule { room: "tracer", may: &["model"], never: &["tokio"] },
     Rule { room: "control", may: &["model", "manager", "process"], never: &[] },
@@ -82,6 +85,9 @@ const RULES: &[Rule] = &[
             "fuse",
             "control",
             "process",
+            "container",
+            "history",
+            "metrics",
             "model",
             "telemetry",
             "tracer",
@@ -113,22 +119,26 @@ const RULES: &[Rule] = &[
 /// Rooms that must do without a clock, threads and I/O.
 const PURE: &[&str] = &["lock", "sqlite", "manager", "model", "render"];
 
-/// Crates that only one room may name.
-const SOLE: &[(&str, &str)] = &[
-    ("fuser", "fuse"),
-    ("comfy_table", "render"),
-    ("postcard", "manager"),
-    ("memmap2", "handover"),
-    ("nix", "keeper"),
-    ("rusqlite", "database"),
-    ("sha2", "archive"),
-    ("time", "archive"),
-    ("zstd", "archive"),
-    ("indicatif", "cli"),
-    ("signal_hook", "cli"),
-    ("aya", "tracer"),
-    ("hoodydb_ebpf", "tracer"),
-    ("axum", "http"),
+/// Crates that only these rooms may name.
+const SOLE: &[(&str, &[&str])] = &[
+    ("fuser", &["fuse"]),
+    ("comfy_table", &["render"]),
+    ("ratatui", &["render", "cli"]),
+    ("rusqlite", &["database", "history"]),
+    ("hyper", &["metrics"]),
+    ("hyper_util", &["metrics"]),
+    ("http_body_util", &["metrics"]),
+    ("postcard", &["manager"]),
+    ("memmap2", &["handover"]),
+    ("nix", &["keeper"]),
+    ("sha2", &["archive"]),
+    ("time", &["archive"]),
+    ("zstd", &["archive"]),
+    ("indicatif", &["cli"]),
+    ("signal_hook", &["cli"]),
+    ("aya", &["tracer"]),
+    ("hoodydb_ebpf", &["tracer"]),
+    ("axum", &["http"]),
 ];
 
 /// An arrow that is not in the table.
@@ -218,9 +228,9 @@ fn why_forbidden(rule: &Rule, path: &[String], rooms: &BTreeSet<String>) -> Opti
         return (!allowed).then(|| format!("{room} may not import {other}"));
     }
     if let Some((_, only)) = SOLE.iter().find(|(name, _)| name == first)
-        && *only != room
+        && !only.contains(&room)
     {
-        return Some(format!("only {only} may name {first}"));
+        return Some(format!("only {} may name {first}", only.join(" and ")));
     }
     let pure: &[&str] = if PURE.contains(&room) { IMPURE } else { &[] };
     let starts = |banned: &&&str| banned.split("::").eq(path.iter().take(banned.split("::").count()));

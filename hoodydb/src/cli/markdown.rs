@@ -85,9 +85,18 @@ mod tests {
         };
         let list = MountDatabases { databases: vec![DatabaseFacts::default()], ..<_>::default() };
         let checked = Checked { findings: vec![Finding::default()], ..<_>::default() };
+        let holder = Holder { container: Some(Container::default()), ..Holder::default() };
+        let database =
+            DatabaseTop { holder: Some(holder), wal_pinned_by: Some(Pinned::default()), ..DatabaseTop::default() };
+        let top = MountTop { databases: vec![database], ..MountTop::default() };
+        let longest = history::LongestHold::default();
+        let minute = history::HistoryRow { longest_holder: Some(longest), ..<_>::default() };
+        let minutes = history::MountHistory { minutes: vec![minute], ..<_>::default() };
         let all = serde_json::json!([
             Status { mounts: vec![status] },
             Locks { mounts: vec![locks] },
+            Top { mounts: vec![top] },
+            history::History { mounts: vec![minutes] },
             PolicyAnswer::default(),
             BackupAnswer { backups: vec![Backup::default()], failed: vec![FailedDatabase::default()] },
             RestoreAnswer::default(),

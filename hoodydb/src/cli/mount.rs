@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::exit::{self, Failure};
 use super::{duration, policy};
 use crate::control::socket;
-use crate::daemon::{self, Access, DaemonError, Options, Policy};
+use crate::daemon::{self, Access, Address, DaemonError, Options, Policy};
 use crate::model::printable;
 use crate::process::mounts;
 use crate::telemetry;
@@ -33,6 +33,7 @@ Examples:
   hoodydb mount
   hoodydb mount /srv/databases --data /var/lib/databases --max-wait 10s
   hoodydb mount --foreground --policy serial
+  hoodydb mount --metrics 127.0.0.1:9500
 
 Environment:
   HOODYDB_RUN_DIR  where control sockets and logs are (/run/hoodydb)
@@ -78,6 +79,12 @@ pub(super) struct Args {
     /// How long an unmount waits for running transactions before it names them
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     drain: Duration,
+    /// Tell metrics to Prometheus at 127.0.0.1:PORT, [::1]:PORT or unix:/PATH
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<Address>,
+    /// Allow an address of --metrics that other machines reach: whoever reaches it reads the names of databases
+    #[arg(long, requires = "metrics")]
+    metrics_anywhere: bool,
     /// Run as the child that a mount without --foreground starts
     #[arg(long, hide = true)]
     background_child: bool,
@@ -95,6 +102,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     if args.background_child {
         return run_background_child(args);
     }
+    check_metrics(&args)?;
     daemon::check_machine().map_err(failure)?;
     make_defaults(&args)?;
     if args.foreground {
@@ -102,6 +110,20 @@ pub(super) fn run(args: Args) -> Result<()> {
         return daemon::run(options(args), None, || ()).map_err(failure);
     }
     start_in_background(&args)
+}
+
+/// Names of databases are nobody else's business, unless somebody says so.
+fn check_metrics(args: &Args) -> Result<()> {
+    match &args.metrics {
+        Some(address) if !address.is_local() && !args.metrics_anywhere => {
+            let reason = format!(
+                "--metrics {address} can be reached from other machines: use 127.0.0.1:PORT or unix:/PATH, or add \
+                 --metrics-anywhere if something else guards it"
+            );
+            Err(Failure::new(exit::USAGE, reason).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn options(args: Args) -> Options {
@@ -117,6 +139,7 @@ fn options(args: Args) -> Options {
         quick_wake: !args.no_quick_wake,
         drain: args.drain,
         run_dir: socket::run_dir(),
+        metrics: args.metrics,
         trace: !args.no_trace,
     }
 }
@@ -225,6 +248,9 @@ fn child_arguments(args: &Args) -> Result<Vec<std::ffi::OsString>> {
     if let Some(access) = args.access.as_ref().and_then(clap::ValueEnum::to_possible_value) {
         words.extend(["--access".into(), access.get_name().into()]);
     }
+    if let Some(metrics) = &args.metrics {
+        words.extend(["--metrics".into(), metrics_word(metrics)?]);
+    }
     if args.no_passthrough {
         words.push("--no-passthrough".into());
     }
@@ -236,6 +262,18 @@ fn child_arguments(args: &Args) -> Result<Vec<std::ffi::OsString>> {
     }
     words.extend(["--".into(), std::path::absolute(&args.mountpoint)?.into()]);
     Ok(words)
+}
+
+/// The address as it is written on a command line.
+fn metrics_word(address: &Address) -> Result<std::ffi::OsString> {
+    Ok(match address {
+        Address::Tcp(address) => address.to_string().into(),
+        Address::Unix(path) => {
+            let mut word = std::ffi::OsString::from("unix:");
+            word.push(std::path::absolute(path)?);
+            word
+        }
+    })
 }
 
 #[cfg(test)]
@@ -265,6 +303,15 @@ mod tests {
     }
 
     #[test]
+    fn metrics_stay_on_this_machine_unless_somebody_says_so() {
+        let refusal = |words: &[&str]| check_metrics(&parse(words)).err().map(|error| exit::code_of(&error));
+        assert_eq!(refusal(&["m", "--metrics", "0.0.0.0:9500"]), Some(exit::USAGE));
+        assert_eq!(refusal(&["m", "--metrics", "0.0.0.0:9500", "--metrics-anywhere"]), None);
+        assert_eq!(refusal(&["m", "--metrics", "127.0.0.1:9500"]), None);
+        assert_eq!(refusal(&["m"]), None);
+    }
+
+    #[test]
     fn access_follows_the_place() {
         assert_eq!(default_access(Path::new("/hoody/x")), Access::Shared);
         assert_eq!(default_access(Path::new("/hoodyx")), Access::Unix);
@@ -275,8 +322,9 @@ mod tests {
     fn the_child_is_given_the_same_options() {
         let given =
             ["m", "--data", "/d", "--access", "unix", "--max-wait", "2m", "--policy", "posix", "--threads", "5"];
-        let switches = ["--no-passthrough", "--no-trace", "--no-quick-wake", "--drain", "500ms", "--", "/-odd"];
-        let given = [given.as_slice(), &switches].concat();
+        let switches = ["--no-passthrough", "--no-trace", "--no-quick-wake"];
+        let more = ["--drain", "500ms", "--metrics", "unix:/run/m", "--", "/-odd"];
+        let given = [given.as_slice(), &switches, &more].concat();
         let child = child_arguments(&parse(&given)).unwrap();
         let parsed = options(Wrapper::parse_from(child).args);
         let wanted = options(parse(&given));

@@ -58,6 +58,8 @@ impl Daemon {
         let again = matches!(
             command,
             Command::Status
+                | Command::Observe
+                | Command::History { .. }
                 | Command::Locks { .. }
                 | Command::Sample
                 | Command::Events { .. }

@@ -158,6 +158,15 @@ impl Backing {
         Ok(rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve)?.into())
     }
 
+    /// The size of a regular file below the directory; no symbolic link is followed, and nothing outside is reached.
+    pub(super) fn size_of(&self, path: &Path) -> Option<u64> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve).ok()?;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file().then(|| u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
     /// Whether a path below the directory is a regular file; the last component is not followed.
     pub(super) fn is_regular_file(&self, path: &Path) -> bool {
         let stat = rustix::fs::statat(&self.dir, path, AtFlags::SYMLINK_NOFOLLOW);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::control::ControlError;
 use crate::fuse::FuseError;
+use crate::metrics::MetricsError;
 use crate::model::printable;
 
 /// Why there is no mount.
@@ -54,6 +55,9 @@ pub enum DaemonError {
         /// The live daemon.
         pid: u32,
     },
+    /// The address of the metrics cannot be had.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The backing directory does not exist.
     #[error("the data directory {} does not exist: make it with mkdir -p -m 700 {}", printable(.0), printable(.0))]
     NoData(PathBuf),

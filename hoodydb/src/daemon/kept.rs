@@ -19,6 +19,7 @@ use crate::handover::{Memory, Word};
 use crate::keeper::doorbell::Doorbell;
 use crate::keeper::process;
 use crate::keeper::signals::Signals;
+use crate::metrics::Listening as MetricsSocket;
 
 /// What outlives a worker.
 pub(super) struct Kept {
@@ -28,6 +29,7 @@ pub(super) struct Kept {
     pub(super) memory: Memory,
     pub(super) backing: Backing,
     pub(super) listening: Listening,
+    pub(super) metrics: Option<MetricsSocket>,
     pub(super) stale: Arc<StaleUsers>,
     /// /dev/fuse, mounted.
     pub(super) device: OwnedFd,
@@ -45,6 +47,8 @@ struct Numbers {
     log: Option<PathBuf>,
     backing: [RawFd; 3],
     listening: RawFd,
+    #[serde(default)]
+    metrics: Option<RawFd>,
     device: RawFd,
     to_keeper: RawFd,
     to_worker: RawFd,
@@ -72,6 +76,7 @@ impl Kept {
             log: self.log.clone(),
             backing: self.backing.numbers(),
             listening: self.listening.number(),
+            metrics: self.metrics.as_ref().map(MetricsSocket::number),
             device: self.device.as_raw_fd(),
             to_keeper: self.to_keeper.fd().as_raw_fd(),
             to_worker: self.to_worker.fd().as_raw_fd(),
@@ -93,6 +98,7 @@ impl Kept {
             serde_json::from_slice(&memory.context()).map_err(|error| DaemonError::Resume(error.to_string()))?;
         let mut keep = vec![memory_fd, numbers.listening, numbers.device, numbers.to_keeper, numbers.to_worker];
         keep.extend(numbers.backing);
+        keep.extend(numbers.metrics);
         keep.extend(previous);
         keep.extend(memory.table_descriptors());
         keep.sort_unstable();
@@ -105,6 +111,10 @@ impl Kept {
             log: numbers.log,
             backing: Backing::from_numbers(&options.data, numbers.backing.map(own)),
             listening: Listening::from_fd(own(numbers.listening), &options.socket_path()),
+            metrics: numbers
+                .metrics
+                .zip(options.metrics.as_ref())
+                .map(|(number, address)| MetricsSocket::from_fd(own(number), address)),
             stale: Arc::new(StaleUsers::find(devices, &options.data)),
             device: own(numbers.device),
             to_keeper: Doorbell::from_fd(own(numbers.to_keeper)),

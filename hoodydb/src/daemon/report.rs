@@ -2,6 +2,7 @@
 //!
 //! Called by [`crate::control::server`] on the blocking pool; it changes nothing but policies and the wish to unmount.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Component, Path};
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,20 +12,28 @@ use crate::control::server::Answerer;
 use crate::control::{Answer, Command};
 use crate::coordinator::MAGIC;
 use crate::handover::Word;
+use crate::history::Historian;
 use crate::keeper;
 use crate::lock::{FileId, Pid};
 use crate::manager::Policy;
 use crate::manager::view::{DatabaseView, HolderView, WaiterView};
 use crate::model::{
-    Counts, DatabaseLocks, DatabaseStatus, Holder, LockEvents, MountLocks, MountStatus, OpenFile, PolicyAnswer,
-    ProcessName, Restart, UnmountAnswer, Waiter, printable, text_of,
+    Container, Counts, DatabaseLocks, DatabaseStatus, Holder, LockEvents, MountLocks, MountStatus, OpenFile,
+    PolicyAnswer, ProcessName, Restart, UnmountAnswer, Waiter, printable, text_of,
 };
 use crate::process::{Halted, command_of, halted, open_files};
+
+/// Processes of one database whose containers `status` looks up.
+const CONTAINERS_LOOKED_AT_MAX: usize = 256;
 
 impl Answerer for Live {
     fn answer(&self, command: Command) -> Answer {
         let answer = match command {
             Command::Status => Ok(Answer::Status(Box::new(self.status()))),
+            Command::Observe => Ok(Answer::Observation(Box::new(self.observe()))),
+            Command::History { since_s, db } => {
+                self.history(since_s, db).map(|history| Answer::History(Box::new(history)))
+            }
             Command::Locks { db } => self.locks(db.as_deref()).map(Answer::Locks),
             Command::Sample => self.tracing.sample().map(|sample| Answer::Sample(Box::new(sample))),
             Command::Events { cursor, db } => self.events(cursor, db.as_deref()).map(Answer::Events),
@@ -58,7 +67,7 @@ impl Answerer for Live {
 }
 
 impl Live {
-    fn keeper_pid(&self) -> u32 {
+    pub(super) fn keeper_pid(&self) -> u32 {
         self.pid_in(Word::KeeperPid)
     }
 
@@ -66,7 +75,7 @@ impl Live {
         u32::try_from(self.kept.memory.word(word).load(Relaxed)).unwrap_or(0)
     }
 
-    fn uptime_s(&self) -> u64 {
+    pub(super) fn uptime_s(&self) -> u64 {
         keeper::now_ns().saturating_sub(self.kept.memory.word(Word::StartedAt).load(Relaxed)) / 1_000_000_000
     }
 
@@ -79,7 +88,7 @@ impl Live {
 
     fn status(&self) -> MountStatus {
         let stats = self.fuse.stats();
-        let view = self.coordinator.view();
+        let view = self.coordinator.view_some(CONTAINERS_LOOKED_AT_MAX);
         let (schedules, schedules_error) = self.schedules.status();
         MountStatus {
             mountpoint: text_of(&self.options().mountpoint),
@@ -110,6 +119,8 @@ impl Live {
             waiters: view.waiters,
             databases: view.databases.iter().map(|database| self.database_status(database)).collect(),
             totals: Counts::from(&view.totals),
+            metrics: self.kept.metrics.as_ref().map(|metrics| metrics.address().to_string()),
+            history_missing: self.historian.get().and_then(Historian::missing),
             refused_databases: self.kept.stale.refused(),
             single_file_binds: self.binds.found(),
             schedules,
@@ -125,7 +136,8 @@ impl Live {
             journal_mode: self.journal_mode(view).to_owned(),
             policy: policy_name(view.policy).to_owned(),
             holders: view.holders.len() as u64,
-            waiters: view.waiters.len() as u64,
+            waiters: view.waiters_total,
+            containers: self.containers_of(view),
             counts: Counts::from(&view.counters),
         }
     }
@@ -150,8 +162,8 @@ impl Live {
             path: self.path_of(view.file),
             journal_mode: self.journal_mode(view).to_owned(),
             policy: policy_name(view.policy).to_owned(),
-            holders: view.holders.iter().map(holder).collect(),
-            waiters: view.waiters.iter().map(waiter).collect(),
+            holders: view.holders.iter().map(|holder| self.holder(holder)).collect(),
+            waiters: view.waiters.iter().map(|waiter| self.waiter(waiter)).collect(),
         }
     }
 
@@ -229,7 +241,7 @@ impl Live {
         Ok(header)
     }
 
-    fn journal_mode(&self, view: &DatabaseView) -> &'static str {
+    pub(super) fn journal_mode(&self, view: &DatabaseView) -> &'static str {
         if view.wal {
             return "wal";
         }
@@ -291,26 +303,42 @@ fn journal_mode_of(header: &[u8]) -> &'static str {
     }
 }
 
-fn holder(view: &HolderView) -> Holder {
-    Holder {
-        role: view.role.to_owned(),
-        process: named(view.pid),
-        tid: view.tid.0,
-        age_ms: view.age_ns / 1_000_000,
-        turn: view.turn,
-        halted: halted_name(view.pid),
+impl Live {
+    /// A holder with its names.
+    pub(super) fn holder(&self, view: &HolderView) -> Holder {
+        let known = self.names.of(view.pid.0);
+        Holder {
+            role: view.role.to_owned(),
+            process: known.process,
+            tid: view.tid.0,
+            age_ms: view.age_ns / 1_000_000,
+            turn: view.turn,
+            halted: halted_name(view.pid),
+            container: known.container,
+        }
     }
-}
 
-fn waiter(view: &WaiterView) -> Waiter {
-    Waiter {
-        role: view.role.to_owned(),
-        process: named(view.pid),
-        tid: view.tid.0,
-        age_ms: view.age_ns / 1_000_000,
-        left_ms: view.left_ns / 1_000_000,
-        blocked_by: view.blocked_by.iter().map(|pid| pid.0).collect(),
-        halted: halted_name(view.pid),
+    /// A waiter with its names.
+    pub(super) fn waiter(&self, view: &WaiterView) -> Waiter {
+        let known = self.names.of(view.pid.0);
+        Waiter {
+            role: view.role.to_owned(),
+            process: known.process,
+            tid: view.tid.0,
+            age_ms: view.age_ns / 1_000_000,
+            left_ms: view.left_ns / 1_000_000,
+            blocked_by: view.blocked_by.iter().map(|pid| pid.0).collect(),
+            halted: halted_name(view.pid),
+            container: known.container,
+        }
+    }
+
+    /// Containers of everybody who holds or waits at a database, each once, and not of all of very many processes.
+    fn containers_of(&self, view: &DatabaseView) -> Vec<Container> {
+        let holders = view.holders.iter().map(|holder| holder.pid.0);
+        let pids: BTreeSet<u32> = holders.chain(view.waiters.iter().map(|waiter| waiter.pid.0)).collect();
+        let found = pids.into_iter().take(CONTAINERS_LOOKED_AT_MAX).filter_map(|pid| self.names.of(pid).container);
+        found.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
@@ -322,7 +350,7 @@ fn halted_name(pid: Pid) -> Option<String> {
     halted(pid.0).map(Halted::name).map(str::to_owned)
 }
 
-const fn policy_name(policy: Policy) -> &'static str {
+pub(super) const fn policy_name(policy: Policy) -> &'static str {
     match policy {
         Policy::Turn => "turn",
         Policy::Serial => "serial",

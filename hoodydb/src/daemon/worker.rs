@@ -2,21 +2,25 @@
 //!
 //! Called by [`super::keep`] in a process of its own, which shares the keeper's descriptors.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::kept::Kept;
+use super::names::Names;
 use super::trace::Tracing;
 use super::{DaemonError, Options, binds, policies, schedules, shutdown};
 use crate::control::server::Server;
 use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
 use crate::fuse::{self, FuseMount, LockReply};
 use crate::handover::{Log, Memory, Word};
+use crate::history::Historian;
 use crate::keeper::{self, exit_code, guardian, process, wish};
+use crate::metrics;
 use crate::model::printable;
 
 /// How often the worker shows that it lives.
@@ -84,6 +88,8 @@ pub(super) struct Live {
     pub(super) policies: Arc<policies::Policies>,
     pub(super) binds: binds::SingleFileBinds,
     pub(super) schedules: schedules::Schedules,
+    pub(super) names: Arc<Names>,
+    pub(super) historian: OnceLock<Historian>,
     pub(super) tracing: Tracing,
     pub(super) unmount: mpsc::UnboundedSender<Unmount>,
     /// Whether transactions run for longer than an unmount waits quietly.
@@ -183,15 +189,29 @@ fn serve(kept: &Arc<Kept>) -> Result<(), DaemonError> {
     let server = Server::new(&kept.listening)?;
     let wishes = shutdown::Wishes::listen(kept).map_err(DaemonError::Runtime)?;
     let serving = runtime.spawn(server.serve(Arc::clone(&live)));
+    let telling = kept.metrics.as_ref().and_then(|socket| match metrics::Server::new(socket) {
+        Ok(server) => Some(runtime.spawn(server.serve(Arc::clone(&live)))),
+        Err(error) => {
+            tracing::error!(%error, "there are no metrics; the mount is not concerned");
+            None
+        }
+    });
     let memory = &kept.memory;
     // From here on the tables change.
     memory.word(Word::Serving).store(memory.word(Word::Generation).load(SeqCst), SeqCst);
     live.fuse.run().map_err(DaemonError::Runtime)?;
     report_ready(kept);
     live.policies.follow_names(&live.fuse, &live.coordinator);
+    if let Err(error) = live.keep_minutes() {
+        tracing::error!(%error, "there is no history; the mount is not concerned");
+    }
     runtime.block_on(shutdown::serve_until_unmounted(Arc::clone(&live), requests, wishes));
     serving.abort();
+    telling.inspect(JoinHandle::abort);
     live.coordinator.refuse_waiters();
+    if let Some(historian) = live.historian.get() {
+        historian.stop();
+    }
     // Nothing that still sleeps on the disk is worth waiting for: no client can hear its answer any more.
     disk.shutdown_background();
     runtime.shutdown_background();
@@ -228,8 +248,21 @@ fn build(
     let binds = binds::SingleFileBinds::default();
     let schedules = schedules::Schedules::load(&kept.backing)?;
     let overdue = AtomicBool::new(false);
-    let live =
-        Live { kept: Arc::clone(kept), coordinator, fuse, policies, binds, schedules, tracing, unmount, overdue };
+    let names = Names::start().map_err(DaemonError::Runtime)?;
+    coordinator.tell_of_processes(Names::seen(&names));
+    let live = Live {
+        kept: Arc::clone(kept),
+        coordinator,
+        fuse,
+        policies,
+        binds,
+        schedules,
+        names,
+        historian: OnceLock::new(),
+        tracing,
+        unmount,
+        overdue,
+    };
     if live.phase() != Phase::Serving {
         live.fuse.leave();
     }

@@ -122,6 +122,10 @@ impl Line {
         self.waiting.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Every waiter, first come first.
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Waiter> {
         self.waiting.values().map(|waiter| &**waiter)

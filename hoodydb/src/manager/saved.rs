@@ -32,6 +32,7 @@ use postcard::ser_flavors::Flavor;
 use crate::lock::small_map::SmallMap;
 use crate::lock::{FileId, Handle};
 
+use super::closed::Closed;
 use super::deadlock::WaitGraph;
 use super::view::Counters;
 use super::{Admission, Config, Event, LockManager, Policy, Slot, Timestamp};
@@ -40,7 +41,7 @@ mod small_map;
 
 /// The meaning of the bytes. It changes with whatever is saved or encoded, and with whatever changes a decision: events are
 /// only replayed by the rules that they were first handled by.
-pub const SAVED_VERSION: u32 = 4;
+pub const SAVED_VERSION: u32 = 5;
 
 /// No encoded event is longer.
 ///
@@ -91,6 +92,7 @@ type Saved = (
     WaitGraph,
     Admission,
     Counters,
+    Closed,
 );
 
 impl LockManager {
@@ -116,8 +118,9 @@ impl LockManager {
             records: _,
             admission,
             totals,
+            closed,
         } = self;
-        let state = (config, files, index_links, policies, open_handles, read_only, graph, admission, totals);
+        let state = (config, files, index_links, policies, open_handles, read_only, graph, admission, totals, closed);
         bytes.extend_from_slice(&SAVED_VERSION.to_le_bytes());
         *bytes = postcard::to_extend(&state, std::mem::take(bytes)).expect("a vector takes all bytes");
     }
@@ -138,7 +141,7 @@ impl LockManager {
         if !rest.is_empty() {
             return Err(SavedStateError::TrailingBytes(rest.len()));
         }
-        let (config, files, index_links, policies, open_handles, read_only, graph, admission, totals) = state;
+        let (config, files, index_links, policies, open_handles, read_only, graph, admission, totals, closed) = state;
         let timer = |(file, slot): (&FileId, &Slot)| match slot {
             Slot::Database(database) => database.armed.map(|at| (at, *file)),
             Slot::Plain(_) | Slot::IndexOf(_) => None,
@@ -157,6 +160,7 @@ impl LockManager {
             records,
             admission,
             totals,
+            closed,
         };
         manager.check()?;
         Ok(manager)

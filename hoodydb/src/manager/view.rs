@@ -42,6 +42,25 @@ pub struct Counters {
     pub wait_us_log2: [u64; 32],
     /// Longest wait.
     pub wait_max_ns: u64,
+    /// Sum of all waits.
+    pub wait_ns_total: u64,
+}
+
+/// The counts of one database and its oldest transaction: what is cheap enough to be looked at every second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// The database file.
+    pub file: FileId,
+    /// The `-shm` file while one is known.
+    pub wal_index: Option<FileId>,
+    /// Counts of this database.
+    pub counters: Counters,
+    /// How many locks are held.
+    pub holders: u64,
+    /// How many requests wait.
+    pub waiters: u64,
+    /// The lock that has been held for longest by a transaction that runs now.
+    pub oldest: Option<HolderView>,
 }
 
 /// One database: the main file and, in WAL mode, its index.
@@ -57,8 +76,12 @@ pub struct DatabaseView {
     pub policy: super::Policy,
     /// Every lock held now, one element per (domain, role).
     pub holders: Vec<HolderView>,
-    /// Every request that waits now, in the order of the queue.
+    /// The requests that wait now, in the order of the queue, and not more than were asked for.
     pub waiters: Vec<WaiterView>,
+    /// How many wait.
+    pub waiters_total: u64,
+    /// How long the oldest of them has waited.
+    pub oldest_wait_ns: u64,
     /// Counts of this database.
     pub counters: Counters,
 }
@@ -105,6 +128,40 @@ impl Counters {
         let slot = (waited_ns / 1_000).max(1).ilog2() as usize;
         self.wait_us_log2[slot.min(self.wait_us_log2.len() - 1)] += 1;
         self.wait_max_ns = self.wait_max_ns.max(waited_ns);
+        self.wait_ns_total = self.wait_ns_total.saturating_add(waited_ns);
+    }
+
+    /// Adds the counts of another stretch of time.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            granted,
+            waited,
+            refused_conflict,
+            refused_deadline,
+            refused_deadlock,
+            refused_upgrade,
+            refused_limit,
+            interrupted,
+            wait_us_log2,
+            wait_max_ns,
+            wait_ns_total,
+        } = other;
+        let sums = [
+            (&mut self.granted, granted),
+            (&mut self.waited, waited),
+            (&mut self.refused_conflict, refused_conflict),
+            (&mut self.refused_deadline, refused_deadline),
+            (&mut self.refused_deadlock, refused_deadlock),
+            (&mut self.refused_upgrade, refused_upgrade),
+            (&mut self.refused_limit, refused_limit),
+            (&mut self.interrupted, interrupted),
+            (&mut self.wait_ns_total, wait_ns_total),
+        ];
+        // Counts may come from a file.
+        sums.into_iter().chain(self.wait_us_log2.iter_mut().zip(wait_us_log2)).for_each(|(sum, more)| {
+            *sum = sum.saturating_add(*more);
+        });
+        self.wait_max_ns = self.wait_max_ns.max(*wait_max_ns);
     }
 
     pub(super) fn count_denial(&mut self, why: super::Denial) {

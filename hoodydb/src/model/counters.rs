@@ -48,6 +48,18 @@ impl RefusalCounts {
     }
 }
 
+impl From<&Counters> for RefusalCounts {
+    fn from(counters: &Counters) -> Self {
+        Self {
+            conflict: counters.refused_conflict,
+            deadline: counters.refused_deadline,
+            deadlock: counters.refused_deadlock,
+            upgrade: counters.refused_upgrade,
+            limit: counters.refused_limit,
+        }
+    }
+}
+
 impl From<&Counters> for Counts {
     fn from(counters: &Counters) -> Self {
         let longest_us = counters.wait_max_ns.div_ceil(1000);
@@ -58,20 +70,44 @@ impl From<&Counters> for Counts {
             wait_p50_us: percentile(50),
             wait_p99_us: percentile(99),
             wait_max_us: longest_us,
-            refusals: RefusalCounts {
-                conflict: counters.refused_conflict,
-                deadline: counters.refused_deadline,
-                deadlock: counters.refused_deadlock,
-                upgrade: counters.refused_upgrade,
-                limit: counters.refused_limit,
-            },
+            refusals: RefusalCounts::from(counters),
             interrupted: counters.interrupted,
         }
     }
 }
 
+/// What was counted from one look to the next. Counts that went down began anew.
+///
+/// The longest wait of the time between is exact where it is the longest ever, else the upper end of its bucket.
+pub fn since(now: &Counters, before: &Counters) -> Counters {
+    if now.granted < before.granted || now.waited < before.waited {
+        return now.clone();
+    }
+    let mut wait_us_log2 = now.wait_us_log2;
+    wait_us_log2.iter_mut().zip(before.wait_us_log2).for_each(|(now, before)| *now = now.saturating_sub(before));
+    let wait_max_ns = match wait_us_log2.iter().rposition(|count| *count > 0) {
+        None => 0,
+        Some(_) if now.wait_max_ns > before.wait_max_ns => now.wait_max_ns,
+        Some(bucket) => (1_000_u64 << (bucket + 1)).min(now.wait_max_ns),
+    };
+    let more = |of: fn(&Counters) -> u64| of(now).saturating_sub(of(before));
+    Counters {
+        granted: more(|counters| counters.granted),
+        waited: more(|counters| counters.waited),
+        refused_conflict: more(|counters| counters.refused_conflict),
+        refused_deadline: more(|counters| counters.refused_deadline),
+        refused_deadlock: more(|counters| counters.refused_deadlock),
+        refused_upgrade: more(|counters| counters.refused_upgrade),
+        refused_limit: more(|counters| counters.refused_limit),
+        interrupted: more(|counters| counters.interrupted),
+        wait_us_log2,
+        wait_max_ns,
+        wait_ns_total: more(|counters| counters.wait_ns_total),
+    }
+}
+
 /// The upper end of the bucket in which the given percentile lies; 0 where nothing was counted.
-fn percentile_us(buckets: &[u64; 32], percent: u64) -> u64 {
+pub(super) fn percentile_us(buckets: &[u64; 32], percent: u64) -> u64 {
     let total: u64 = buckets.iter().sum();
     if total == 0 {
         return 0;

@@ -21,6 +21,28 @@ impl Default for Histogram {
     }
 }
 
+impl Histogram {
+    /// Adds what was counted from one sample to the next; without a sample before, everything.
+    pub fn add_since(&mut self, now: &Self, before: Option<&Self>) {
+        let before = before.into_iter().flat_map(|before| before.0.iter().copied()).chain(std::iter::repeat(0));
+        for ((sum, now), before) in self.0.iter_mut().zip(&now.0).zip(before) {
+            *sum += now.saturating_sub(before);
+        }
+    }
+
+    /// The upper end of the bucket in which the percentile lies; none where nothing was counted.
+    pub fn percentile_ns(&self, percent: u64) -> Option<u64> {
+        let total: u64 = self.0.iter().sum();
+        let rank = (u128::from(total) * u128::from(percent)).div_ceil(100);
+        let mut seen = 0_u128;
+        let bucket = self.0.iter().position(|count| {
+            seen += u128::from(*count);
+            total > 0 && seen >= rank
+        })?;
+        Some(1 << (bucket + 1).min(63))
+    }
+}
+
 /// What one process did with one lock role of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SampleRow {

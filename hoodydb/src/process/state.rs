@@ -49,6 +49,27 @@ pub fn process_of(tid: u32) -> Option<u32> {
     std::str::from_utf8(line).ok()?.trim().parse().ok()
 }
 
+/// When a process started, in ticks since the boot: together with its id it is that process and no other.
+///
+/// # Source
+/// proc_pid_stat(5): the 22nd field.
+pub fn start_time(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    start_time_in(&stat)
+}
+
+fn start_time_in(stat: &[u8]) -> Option<u64> {
+    let bracket = stat.iter().rposition(|byte| *byte == b')')?;
+    // The state is the third field.
+    let field = stat.get(bracket + 2..)?.split(|byte| *byte == b' ').nth(22 - 3)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// /proc/PID/cgroup; empty if it cannot be read.
+pub fn control_groups(pid: u32) -> Vec<u8> {
+    std::fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default()
+}
+
 /// Whether a process is stopped or frozen.
 pub fn halted(pid: u32) -> Option<Halted> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
@@ -116,6 +137,15 @@ mod tests {
         assert_eq!(state_letter(b"12 (a) T b) S 1 2"), Some(b'S'));
         assert_eq!(state_letter(b"12 (sqlite3) T 1 2"), Some(b'T'));
         assert_eq!(state_letter(b"12 (cut)"), None);
+    }
+
+    #[test]
+    fn the_start_follows_the_last_bracket() {
+        let stat = b"1 (a) b) S 0 1 1 0 -1 4194560 5 6 7 8 9 10 11 12 20 0 1 0 777 9 9";
+        assert_eq!(start_time_in(stat), Some(777));
+        assert_eq!(start_time_in(b"1 (a) S 0"), None);
+        assert!(start_time(std::process::id()).is_some());
+        assert_eq!(start_time(0), None);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The text of `hoodydb locks`.
 
-use super::table::{draw, name, number};
+use super::table::{draw_used, name, number};
 use super::units::millis;
 use super::{Style, short_command};
-use crate::model::{DatabaseLocks, Holder, Locks, MountLocks, Waiter, printable};
+use crate::model::{Container, DatabaseLocks, Holder, Locks, MountLocks, Waiter, printable};
 
 /// Every holder and waiter of every mount.
 pub fn locks(locks: &Locks, style: Style) -> String {
@@ -28,9 +28,10 @@ fn one_mount(mount: &MountLocks, style: Style) -> String {
             number("LEFT"),
             name("BLOCKED BY"),
             name("NOTE"),
+            name("CONTAINER"),
             name("COMMAND"),
         ];
-        text.push_str(&draw(&columns, rows, style));
+        text.push_str(&draw_used(&columns, rows, &["CONTAINER"], style));
     }
     for bind in &mount.single_file_binds {
         text.push_str(&super::single_file_bind(bind, style));
@@ -58,6 +59,7 @@ fn holder_cells(holder: &Holder) -> Vec<String> {
         String::new(),
         String::new(),
         note.join(", "),
+        holder.container.as_ref().map(Container::label).unwrap_or_default(),
         short_command(&holder.process.command),
     ]
 }
@@ -71,6 +73,7 @@ fn waiter_cells(waiter: &Waiter) -> Vec<String> {
         millis(waiter.left_ms),
         blockers.join(" "),
         waiter.halted.clone().unwrap_or_default(),
+        waiter.container.as_ref().map(Container::label).unwrap_or_default(),
         short_command(&waiter.process.command),
     ]
 }
@@ -88,6 +91,12 @@ mod tests {
             age_ms: 1_500,
             turn: true,
             halted: Some("frozen".to_owned()),
+            container: Some(Container {
+                engine: "docker".to_owned(),
+                id: "0".repeat(64),
+                name: Some("web".to_owned()),
+                image: Some("web:1".to_owned()),
+            }),
         };
         let waiter = Waiter {
             role: "TURN".to_owned(),
@@ -97,6 +106,7 @@ mod tests {
             left_ms: 29_960,
             blocked_by: vec![10, 9],
             halted: None,
+            container: None,
         };
         let database = DatabaseLocks {
             path: "app/a.db".to_owned(),

@@ -1,9 +1,9 @@
 //! The text of `hoodydb status`.
 
-use super::table::{draw, name, number};
+use super::table::{draw_used, name, number};
 use super::units::{count, micros, millis, seconds};
 use super::{Style, short_command};
-use crate::model::{Counts, DatabaseStatus, MountStatus, RefusedDatabase, Status, printable};
+use crate::model::{Container, Counts, DatabaseStatus, MountStatus, RefusedDatabase, Status, printable};
 
 /// Every mount with its counts, its databases and its warnings.
 pub fn status(status: &Status, style: Style) -> String {
@@ -53,7 +53,7 @@ fn facts(mount: &MountStatus) -> Vec<(&'static str, String)> {
         count(mount.descriptors),
         count(mount.descriptors_max)
     );
-    vec![
+    let mut facts = vec![
         ("backing", printable(&mount.backing)),
         ("processes", processes(mount)),
         ("access", mount.access.clone()),
@@ -65,7 +65,10 @@ fn facts(mount: &MountStatus) -> Vec<(&'static str, String)> {
         ("granted", granted(&mount.totals)),
         ("refused", refused(&mount.totals)),
         ("tracer", tracer(mount)),
-    ]
+    ];
+    facts.extend(mount.metrics.iter().map(|address| ("metrics", printable(address))));
+    facts.extend(mount.history_missing.iter().map(|reason| ("history", format!("not kept: {}", printable(reason)))));
+    facts
 }
 
 fn tracer(mount: &MountStatus) -> String {
@@ -127,6 +130,7 @@ fn databases(databases: &[DatabaseStatus], style: Style) -> String {
         number("P99"),
         number("MAX"),
         number("REFUSED"),
+        name("CONTAINERS"),
     ];
     let rows = databases.iter().map(|database| {
         let counts = &database.counts;
@@ -142,9 +146,20 @@ fn databases(databases: &[DatabaseStatus], style: Style) -> String {
             micros(counts.wait_p99_us),
             micros(counts.wait_max_us),
             count(counts.refusals.total()),
+            containers(&database.containers),
         ]
     });
-    draw(&columns, rows.collect(), style)
+    draw_used(&columns, rows.collect(), &["CONTAINERS"], style)
+}
+
+/// The first few of them.
+fn containers(containers: &[Container]) -> String {
+    const SHOWN_MAX: usize = 3;
+    let mut labels: Vec<String> = containers.iter().take(SHOWN_MAX).map(Container::label).collect();
+    if containers.len() > SHOWN_MAX {
+        labels.push(format!("{} more", containers.len() - SHOWN_MAX));
+    }
+    labels.join(", ")
 }
 
 fn refused_database(refused: &RefusedDatabase, style: Style) -> String {
@@ -202,9 +217,14 @@ mod tests {
                 policy: "turn".to_owned(),
                 holders: 2,
                 waiters: 1,
+                containers: ["a", "b", "c", "d", "e"]
+                    .map(|id| Container { engine: "runc".to_owned(), id: id.to_owned(), ..Container::default() })
+                    .into(),
                 counts: counts(),
             }],
             totals: counts(),
+            metrics: Some("http://127.0.0.1:9500/metrics".to_owned()),
+            history_missing: Some("/data/.hoodydb/history.db: disk I/O error".to_owned()),
             tracer: "off".to_owned(),
             tracer_missing: Some("the daemon lacks CAP_BPF: start it as root".to_owned()),
             refused_databases: vec![RefusedDatabase { path: "old.db".to_owned(), users: vec![process.clone()] }],

@@ -19,6 +19,17 @@ pub(super) const fn number(title: &'static str) -> Column {
     (title, true)
 }
 
+/// As [`draw`], without those of the `optional` columns in which no row has anything.
+pub(super) fn draw_used(columns: &[Column], rows: Vec<Vec<String>>, optional: &[&str], style: Style) -> String {
+    let is_used = |at: usize| rows.iter().any(|row| row.get(at).is_some_and(|cell| !cell.is_empty()));
+    let kept: Vec<bool> =
+        columns.iter().enumerate().map(|(at, (title, _))| !optional.contains(title) || is_used(at)).collect();
+    let columns: Vec<Column> =
+        columns.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(column, _)| *column).collect();
+    let keep = |row: Vec<String>| row.into_iter().zip(&kept).filter(|(_, kept)| **kept).map(|(cell, _)| cell).collect();
+    draw(&columns, rows.into_iter().map(keep).collect(), style)
+}
+
 /// Draws the rows under their titles, each line indented by one blank.
 pub(super) fn draw(columns: &[Column], rows: Vec<Vec<String>>, style: Style) -> String {
     let mut table = Table::new();

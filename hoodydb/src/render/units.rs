@@ -53,6 +53,11 @@ pub(super) fn count(number: u64) -> String {
     text
 }
 
+/// A rate as `0`, `0.4`, `12`, `3,456`.
+pub(super) fn per_second(rate: f64) -> String {
+    if rate > 0.0 && rate < 10.0 { format!("{rate:.1}") } else { count(rate.round() as u64) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +75,11 @@ mod tests {
     fn sizes_have_their_units() {
         let shown = [0, 999, 1_000, 9_949, 12_300_000, 2_347_315_200, u64::MAX].map(bytes);
         assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "9.9 kB", "12 MB", "2.3 GB", "18 EB"]);
+    }
+
+    #[test]
+    fn rates_are_short() {
+        assert_eq!([0.0, 0.04, 0.4, 9.99, 10.4, 3456.0].map(per_second), ["0", "0.0", "0.4", "10.0", "10", "3,456"]);
     }
 
     #[test]

@@ -4,23 +4,23 @@ use crate::lock::{Holder, LockKind, LockOwner, Origin, Pid, Record, Tid};
 use crate::sqlite::lock_bytes::wal_index;
 
 use super::super::line::{Waiter, Want};
-use super::super::view::{DatabaseView, HolderView, WaiterView};
+use super::super::view::{DatabaseView, HolderView, Tally, WaiterView};
 use super::super::{Config, Timestamp};
 use super::{Database, Domain, Side};
 
 impl Database {
     /// Processes in a transaction.
     pub(in crate::manager) fn running(&self) -> impl Iterator<Item = Pid> + '_ {
-        self.running_records().filter_map(|(_, records)| records.first().map(|record| record.origin.pid))
+        self.running_records().filter_map(|(_, _, records)| records.first().map(|record| record.origin.pid))
     }
 
     /// Threads in a transaction.
     pub(in crate::manager) fn running_threads(&self) -> impl Iterator<Item = (LockOwner, Tid)> + '_ {
         self.running_records()
-            .flat_map(|(holder, records)| records.iter().map(move |record| (holder.owner, record.origin.tid)))
+            .flat_map(|(_, holder, records)| records.iter().map(move |record| (holder.owner, record.origin.tid)))
     }
 
-    fn running_records(&self) -> impl Iterator<Item = (Holder, &[Record])> + '_ {
+    fn running_records(&self) -> impl Iterator<Item = (Side, Holder, &[Record])> + '_ {
         let wal = self.wal_active();
         let main = self
             .main
@@ -30,7 +30,8 @@ impl Database {
             .index
             .iter()
             .filter(|(_, records)| records.iter().any(|record| record.range.overlaps(wal_index::TRANSACTION)));
-        main.chain(index)
+        let on = |side| move |(holder, records): (Holder, _)| (side, holder, records);
+        main.map(on(Side::Main)).chain(index.map(on(Side::Index)))
     }
 
     /// The processes that hold or want a lock of it.
@@ -40,16 +41,8 @@ impl Database {
         holders.chain(self.waiting.iter().map(|waiter| waiter.call.pid))
     }
 
-    pub(in crate::manager) fn view(&self, now: Timestamp, config: &Config) -> DatabaseView {
-        let has_turn = |side, holder| self.turn.is_some_and(|turn| turn.domain == Domain { side, holder });
-        let holder_view = |side, holder: Holder, role, origin: &Origin| HolderView {
-            role,
-            owner: holder.owner,
-            pid: origin.pid,
-            tid: origin.tid,
-            age_ns: now.since(Timestamp(origin.at_ns)),
-            turn: has_turn(side, holder),
-        };
+    pub(in crate::manager) fn view(&self, now: Timestamp, config: &Config, waiters_max: usize) -> DatabaseView {
+        let holder_view = |side, holder, role, origin: &Origin| self.holder_view(side, holder, role, origin, now);
         let main = self.main.iter().filter_map(|(holder, records)| {
             let first = records.iter().min_by_key(|record| record.origin.at_ns)?;
             Some(holder_view(Side::Main, holder, self.lock_bytes.role(records), &first.origin))
@@ -65,8 +58,55 @@ impl Database {
             wal: self.wal_active(),
             policy: self.policy,
             holders: main.chain(index).collect(),
-            waiters: self.waiting.iter().map(|waiter| self.waiter_view(waiter, now, config)).collect(),
+            // Whom each waits for takes a walk through the holders.
+            waiters: self.waiting.iter().take(waiters_max).map(|one| self.waiter_view(one, now, config)).collect(),
+            waiters_total: self.waiting.len() as u64,
+            oldest_wait_ns: self.waiting.iter().map(|waiter| now.since(waiter.arrived)).max().unwrap_or(0),
             counters: self.counters.clone(),
+        }
+    }
+
+    fn holder_view(
+        &self,
+        side: Side,
+        holder: Holder,
+        role: &'static str,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> HolderView {
+        HolderView {
+            role,
+            owner: holder.owner,
+            pid: origin.pid,
+            tid: origin.tid,
+            age_ns: now.since(Timestamp(origin.at_ns)),
+            turn: self.turn.is_some_and(|turn| turn.domain == Domain { side, holder }),
+        }
+    }
+
+    /// The counts, and who has been in a transaction for longest.
+    pub(in crate::manager) fn tally(&self, now: Timestamp) -> Tally {
+        // DMS lasts as long as its connection.
+        let counts = |side, record: &Record| side == Side::Main || record.range.overlaps(wal_index::TRANSACTION);
+        let oldest = self
+            .running_records()
+            .flat_map(|(side, holder, records)| records.iter().map(move |record| (side, holder, records, record)))
+            .filter(|(side, _, _, record)| counts(*side, record))
+            .min_by_key(|(_, _, _, record)| record.origin.at_ns)
+            .map(|(side, holder, records, record)| {
+                let role = match side {
+                    Side::Main => self.lock_bytes.role(records),
+                    Side::Index => wal_index::record_role(record),
+                };
+                self.holder_view(side, holder, role, &record.origin, now)
+            });
+        Tally {
+            file: self.file,
+            wal_index: self.index_file,
+            counters: self.counters.clone(),
+            holders: (self.main.iter().count() + self.index.len()) as u64,
+            waiters: self.waiting.len() as u64,
+            oldest,
         }
     }
 
