@@ -2,8 +2,12 @@
 //!
 //! Called by `main`. Commands talk to the daemon through [`crate::control`] only; [`mount`] alone knows the daemon.
 
+mod backup;
+mod care;
+mod check;
 mod completions;
 mod containers;
+mod db;
 mod duration;
 pub mod exit;
 #[cfg(feature = "fault-points")]
@@ -15,14 +19,15 @@ mod man;
 mod markdown;
 mod mount;
 mod policy;
+mod restore;
 mod resume;
-
 mod status;
 mod target;
 mod top;
 mod trace;
 mod umount;
 mod upgrade;
+mod vacuum;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -37,7 +42,9 @@ Exit codes:
   1  it failed; the line on standard error says why
   2  the command line is wrong
   3  nothing is mounted there, or no daemon runs
-  4  busy: the mount point or the data directory is in use";
+  4  busy: the mount point, the data directory or the database is in use
+  5  hoodydb check found something that is not as it should be
+  6  hoodydb check found damage";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -70,6 +77,11 @@ enum Command {
     Containers(containers::Args),
     Install(install::Args),
     Uninstall(install::UninstallArgs),
+    Backup(Box<backup::Args>),
+    Restore(restore::Args),
+    Vacuum(vacuum::Args),
+    Check(check::Args),
+    Db(db::Args),
     Completions(completions::Args),
     Man(man::Args),
     Markdown(markdown::Args),
@@ -97,6 +109,11 @@ impl Cli {
             Command::Containers(args) => containers::run(args),
             Command::Install(args) => install::run(&args),
             Command::Uninstall(args) => install::uninstall(&args),
+            Command::Backup(args) => backup::run(&args),
+            Command::Restore(args) => restore::run(&args),
+            Command::Vacuum(args) => vacuum::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::Db(args) => db::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Markdown(args) => markdown::run(&args),

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::manager::Policy;
 use crate::model::history::MountHistory;
-use crate::model::{LockEvents, MountLocks, MountStatus, Observation, PolicyAnswer, Sample, UnmountAnswer};
+use crate::model::{
+    LockEvents, MountLocks, MountStatus, NewSchedule, Observation, PolicyAnswer, Sample, ScheduleStatus, UnmountAnswer,
+};
 
 /// The wire's version; a daemon answers only its own.
 pub const VERSION: u32 = 1;
@@ -74,6 +76,16 @@ pub enum Command {
         /// Whether a file that does not look like SQLite is taken too.
         force: bool,
     },
+    /// A new schedule of backups; its first run begins at once.
+    ScheduleAdd {
+        /// What is to be done, and how often.
+        schedule: NewSchedule,
+    },
+    /// No more runs of a schedule; one that is at work goes on.
+    ScheduleRemove {
+        /// Its number.
+        id: u64,
+    },
     /// Begin to unmount, as SIGTERM does; `lazy` detaches at once and serves what is open until it is closed.
     Unmount {
         /// Detach at once.
@@ -122,6 +134,8 @@ pub enum Answer {
     Events(LockEvents),
     /// To [`Command::PolicyGet`] and [`Command::PolicySet`].
     Policy(PolicyAnswer),
+    /// To [`Command::ScheduleAdd`] and [`Command::ScheduleRemove`].
+    Schedule(Box<ScheduleStatus>),
     /// To [`Command::Unmount`] and [`Command::UnmountProgress`].
     Unmount(UnmountAnswer),
     /// To [`Command::Fault`]: points left.

@@ -15,6 +15,7 @@ mod observe;
 mod policies;
 mod preflight;
 mod report;
+mod schedules;
 mod shutdown;
 mod stale;
 mod trace;

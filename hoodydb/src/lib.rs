@@ -6,15 +6,17 @@
 //! |---|---|
 //! | 1, pure: no clock, no threads, no I/O | [`lock`], [`sqlite`], [`manager`], [`model`], [`render`] |
 //! | 2, one owner of all lock state | [`coordinator`] |
-//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`engine`], [`host`], [`inject`], [`runtime`], [`history`], [`metrics`], [`telemetry`], [`tracer`] |
+//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`engine`], [`host`], [`inject`], [`runtime`], [`history`], [`metrics`], [`telemetry`], [`tracer`], [`database`], [`archive`] |
 //! | 4, builds the rooms | [`daemon`] |
 //! | 5, what a user types | [`cli`] |
 
+pub mod archive;
 pub mod cli;
 pub mod container;
 pub mod control;
 pub mod coordinator;
 pub mod daemon;
+pub mod database;
 pub mod engine;
 pub mod fault;
 pub mod fuse;

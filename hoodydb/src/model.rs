@@ -6,6 +6,7 @@
 //! Fields are only ever added. Every name ends in its unit (`_ms`, `_us`, `_s`) where it has one. Paths of databases are
 //! relative to their mount point. Names that are not UTF-8 have the bytes that are not written as `\xNN`.
 
+mod care;
 mod container;
 mod counters;
 mod engines;
@@ -13,6 +14,7 @@ mod events;
 pub mod history;
 mod observation;
 mod sample;
+mod schedule;
 mod text;
 mod top;
 mod wait_tree;
@@ -22,12 +24,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use care::{
+    Backup, BackupAnswer, CheckAnswer, Checked, DatabaseFacts, DatabaseList, FailedDatabase, Finding, Manifest,
+    MountDatabases, RestoreAnswer, VacuumAnswer, Vacuumed,
+};
 pub use container::Container;
 pub use counters::{Counts, RefusalCounts, since as counted_since};
 pub use engines::{ContainerStatus, Containers, EngineStatus};
 pub use events::{Happened, events};
 pub use observation::{Counters, DatabaseObservation, Observation};
 pub use sample::{BUCKETS, Histogram, LockEvent, LockEvents, Sample, SampleRow, Traced};
+pub use schedule::{NewSchedule, ScheduleRun, ScheduleStatus};
 pub use text::{printable, text_of};
 pub use top::{DatabaseTop, MountTop, Pinned, Refusals, Top, top};
 pub use wait_tree::{LINES_MAX, WaitLine, wait_tree};
@@ -115,6 +122,12 @@ pub struct MountStatus {
     pub refused_databases: Vec<RefusedDatabase>,
     /// Databases that a process sees through a bind mount of the single file, without their side files.
     pub single_file_binds: Vec<SingleFileBind>,
+    /// Backups that are made again and again.
+    #[serde(default)]
+    pub schedules: Vec<ScheduleStatus>,
+    /// Why the schedules are not known; null if they are.
+    #[serde(default)]
+    pub schedules_error: Option<String>,
     /// Whether lock calls are traced in the kernel: `on`, `limited`, `off`, or `starting` for less than a second.
     #[serde(default)]
     pub tracer: String,

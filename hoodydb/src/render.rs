@@ -3,9 +3,11 @@
 //! Called by [`crate::cli`]; it knows no terminal, only the [`Style`] that it is given, and every name goes through
 //! [`printable`](crate::model::printable).
 
+mod care;
 mod containers;
 mod history;
 mod locks;
+mod schedule;
 mod screen;
 mod status;
 mod table;
@@ -13,12 +15,15 @@ mod top;
 pub mod trace;
 mod units;
 
+pub use care::{backup, check, databases, restore, vacuum};
 pub use containers::containers;
 pub use history::history;
 pub use locks::locks;
+pub use schedule::{schedule, schedules};
 pub use screen::{Key, Screen, Sort, Ui};
 pub use status::status;
 pub use top::top;
+pub use units::bytes;
 
 use crate::model::{PolicyAnswer, SingleFileBind, UnmountAnswer, printable};
 

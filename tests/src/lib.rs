@@ -3,6 +3,7 @@
 //! Every test builds a [`Mount`], runs [`Client`]s or [`Crowd`]s on it and looks at the files with [`database`]. Nothing
 //! here waits by sleeping for a fixed time: clients say that they are ready, and conditions are polled with a limit.
 
+pub mod bank;
 pub mod clients;
 pub mod containers;
 pub mod crowd;

@@ -16,6 +16,7 @@ use crate::Place;
 /// A live mount.
 pub struct Mount {
     place: Place,
+    data: PathBuf,
     binary: PathBuf,
     prefix: Vec<String>,
     options: Vec<String>,
@@ -67,9 +68,25 @@ impl Mount {
             place.directory(name);
         }
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        let mount = Self { place, binary, prefix: owned(prefix), options: owned(options) };
+        let data = place.path().join("data");
+        let mount = Self { place, data, binary, prefix: owned(prefix), options: owned(options) };
         let output = mount.start();
         if output.status.success() { Ok(mount) } else { Err(text(&output.stderr)) }
+    }
+
+    /// Mounts with the defaults what lies in a directory of the caller's.
+    ///
+    /// # Panics
+    /// If the mount does not come up.
+    pub fn over(data: &Path) -> Self {
+        let place = Place::new();
+        for name in ["run", "mnt"] {
+            place.directory(name);
+        }
+        let mount = Self { place, data: data.to_owned(), binary: binary(), prefix: Vec::new(), options: Vec::new() };
+        let output = mount.start();
+        assert!(output.status.success(), "the mount does not come up: {}", text(&output.stderr));
+        mount
     }
 
     /// Starts the daemon, as at first or after its death; it is live when this returns with success.
@@ -104,6 +121,28 @@ impl Mount {
         self.hoodydb().args(arguments).output().expect("hoodydb can be run")
     }
 
+    /// Runs a command with `--json` that has to succeed, and gives its answer.
+    ///
+    /// # Panics
+    /// If it fails, or answers something else.
+    pub fn answer(&self, arguments: &[&str]) -> Value {
+        let output = self.command(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    /// Runs a command that has to fail; gives its exit code and the line that says why.
+    ///
+    /// # Panics
+    /// If it succeeds, or says more than a line.
+    pub fn failure(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.command(arguments);
+        let line = text(&output.stderr);
+        assert!(!output.status.success(), "{arguments:?} succeeded");
+        assert_eq!(line.lines().count(), 1, "{arguments:?}: {line}");
+        (output.status.code().unwrap_or(-1), line)
+    }
+
     /// `hoodydb umount`, with nothing but the mount point.
     ///
     /// # Panics
@@ -119,7 +158,7 @@ impl Mount {
 
     /// The backing directory.
     pub fn backing(&self) -> PathBuf {
-        self.place.path().join("data")
+        self.data.clone()
     }
 
     /// Where the daemon's socket and log are.

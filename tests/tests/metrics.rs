@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use hoodydb_tests::database::{self, Mode};
 use hoodydb_tests::mount::text;
 use hoodydb_tests::traced::traced;
-use hoodydb_tests::{Client, Mount, clients};
+use hoodydb_tests::{Client, Mount, clients, eventually};
 
 fn exchange(mut stream: impl Read + Write) -> String {
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("it takes a request");
@@ -94,6 +94,22 @@ fn they_go_on_after_a_kill() {
     mount.kill_keeper();
     assert!(count(&mount) >= before);
     assert_eq!(parsed(&scrape(&mount))["hoodydb_worker_restarts_total"], 2.0);
+}
+
+#[test]
+fn a_backup_that_fails_is_counted() {
+    let mount = Mount::with(&["--metrics", "127.0.0.1:0"]);
+    database::create(&mount.path("there.db"), Mode::Wal);
+    let to = mount.outside().join("backups");
+    for name in ["none.db", "there.db"] {
+        let words = ["backup", "schedule", "add", name, "--every", "1h", "--to", to.to_str().expect("text")];
+        assert!(mount.command(&words).status.success());
+    }
+    let of = |figure: &str, id: u64| parsed(&scrape(&mount))[&format!("hoodydb_backup_{figure}{{schedule=\"{id}\"}}")];
+    eventually("both have run", || of("runs_total", 1) == 1.0 && of("runs_total", 2) == 1.0);
+    assert_eq!([1, 2].map(|id| of("failures_total", id)), [1.0, 0.0]);
+    assert_eq!([1, 2].map(|id| of("failures_in_a_row", id)), [1.0, 0.0]);
+    assert_eq!(parsed(&scrape(&mount))["hoodydb_backup_schedules_up"], 1.0);
 }
 
 #[test]

@@ -13,6 +13,10 @@ pub const USAGE: u8 = 2;
 pub const NOT_MOUNTED: u8 = 3;
 /// The mount point or the data directory is in use.
 pub const BUSY: u8 = 4;
+/// A check found something that is not as it should be.
+pub const WARNING: u8 = 5;
+/// A check found damage.
+pub const DAMAGED: u8 = 6;
 
 /// An error that has an exit code of its own.
 #[derive(Debug, thiserror::Error)]

@@ -80,10 +80,13 @@ mod tests {
             databases: vec![DatabaseStatus::default()],
             refused_databases: vec![RefusedDatabase { users: vec![ProcessName::default()], ..<_>::default() }],
             single_file_binds: vec![SingleFileBind::default()],
+            schedules: vec![ScheduleStatus { last: Some(ScheduleRun::default()), ..<_>::default() }],
             ..MountStatus::default()
         };
         let containers =
             Containers { engines: vec![EngineStatus::default()], containers: vec![ContainerStatus::default()] };
+        let list = MountDatabases { databases: vec![DatabaseFacts::default()], ..<_>::default() };
+        let checked = Checked { findings: vec![Finding::default()], ..<_>::default() };
         let holder = Holder { container: Some(Container::default()), ..Holder::default() };
         let database =
             DatabaseTop { holder: Some(holder), wal_pinned_by: Some(Pinned::default()), ..DatabaseTop::default() };
@@ -97,7 +100,12 @@ mod tests {
             Locks { mounts: vec![locks] },
             Top { mounts: vec![top] },
             history::History { mounts: vec![minutes] },
-            PolicyAnswer::default()
+            PolicyAnswer::default(),
+            BackupAnswer { backups: vec![Backup::default()], failed: vec![FailedDatabase::default()] },
+            RestoreAnswer::default(),
+            VacuumAnswer { databases: vec![Vacuumed::default()], failed: vec![] },
+            CheckAnswer { databases: vec![checked] },
+            DatabaseList { mounts: vec![list] },
         ]);
         let mut fields = std::collections::BTreeSet::new();
         fields_of(&all, &mut fields);

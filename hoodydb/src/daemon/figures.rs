@@ -11,6 +11,7 @@ use crate::model::{SampleRow, text_of};
 impl Source for Live {
     fn figures(&self) -> Figures {
         let stats = self.fuse.stats();
+        let (schedules, unknown) = self.schedules.status();
         let sample = self.tracing.sample().ok();
         let mut roles: BTreeMap<u64, BTreeMap<String, RoleFigures>> = BTreeMap::new();
         for row in sample.iter().flat_map(|sample| &sample.rows) {
@@ -27,6 +28,7 @@ impl Source for Live {
             handles_max: stats.handles_max,
             tracer_lost: sample.map(|sample| sample.lost_events),
             is_history_kept: self.historian.get().is_some_and(|historian| historian.missing().is_none()),
+            schedules: unknown.is_none().then_some(schedules),
             databases: self.database_figures(&roles),
         }
     }

@@ -49,6 +49,8 @@ impl Answerer for Live {
                 let _ = self.unmount.send(unmount);
                 Ok(Answer::Unmount(answer))
             }
+            Command::ScheduleAdd { schedule } => self.schedules.add(schedule).map(Box::new).map(Answer::Schedule),
+            Command::ScheduleRemove { id } => self.schedules.remove(id).map(Box::new).map(Answer::Schedule),
             Command::Upgrade { binary } => Err(self.upgrade(&binary)),
             #[cfg(feature = "fault-points")]
             Command::Fault { arm } => {
@@ -87,6 +89,7 @@ impl Live {
     fn status(&self) -> MountStatus {
         let stats = self.fuse.stats();
         let view = self.coordinator.view_some(CONTAINERS_LOOKED_AT_MAX);
+        let (schedules, schedules_error) = self.schedules.status();
         MountStatus {
             mountpoint: text_of(&self.options().mountpoint),
             backing: text_of(&self.options().data),
@@ -120,6 +123,8 @@ impl Live {
             history_missing: self.historian.get().and_then(Historian::missing),
             refused_databases: self.kept.stale.refused(),
             single_file_binds: self.binds.found(),
+            schedules,
+            schedules_error,
             tracer: self.tracing.state().to_owned(),
             tracer_missing: self.tracing.missing(),
         }

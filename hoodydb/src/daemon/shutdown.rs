@@ -183,6 +183,7 @@ impl Live {
         self.coordinator.stop_admitting();
         self.fuse.leave();
         self.enter(Phase::Draining);
+        self.schedules.stop();
     }
 }
 

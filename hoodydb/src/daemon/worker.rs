@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::kept::Kept;
 use super::names::Names;
 use super::trace::Tracing;
-use super::{DaemonError, Options, binds, policies, shutdown};
+use super::{DaemonError, Options, binds, policies, schedules, shutdown};
 use crate::control::server::Server;
 use crate::coordinator::{Coordinator, Left, Limits, Record, RecordFull};
 use crate::fuse::{self, FuseMount, LockReply};
@@ -87,6 +87,7 @@ pub(super) struct Live {
     pub(super) fuse: FuseMount,
     pub(super) policies: Arc<policies::Policies>,
     pub(super) binds: binds::SingleFileBinds,
+    pub(super) schedules: schedules::Schedules,
     pub(super) names: Arc<Names>,
     pub(super) historian: OnceLock<Historian>,
     pub(super) tracing: Tracing,
@@ -117,6 +118,9 @@ impl Live {
         self.fuse.sweep();
         self.policies.follow_names(&self.fuse, &self.coordinator);
         self.binds.look_at(&self.coordinator.processes(), &self.fuse, &self.kept.backing);
+        if self.phase() == Phase::Serving {
+            self.schedules.tick(self.options());
+        }
     }
 }
 
@@ -242,6 +246,7 @@ fn build(
     let fuse = FuseMount::start(options.mount_options(), resources)?;
     let (unmount, requests) = mpsc::unbounded_channel();
     let binds = binds::SingleFileBinds::default();
+    let schedules = schedules::Schedules::load(&kept.backing)?;
     let overdue = AtomicBool::new(false);
     let names = Names::start().map_err(DaemonError::Runtime)?;
     coordinator.tell_of_processes(Names::seen(&names));
@@ -251,6 +256,7 @@ fn build(
         fuse,
         policies,
         binds,
+        schedules,
         names,
         historian: OnceLock::new(),
         tracing,
@@ -319,6 +325,7 @@ fn watch_keeper(live: &Arc<Live>) -> Result<(), DaemonError> {
         // Nothing may change the tables any more: a descriptor that is opened from here on would be closed by the exec.
         live.coordinator.freeze();
         live.fuse.freeze();
+        live.schedules.freeze();
         let memory = &live.kept.memory;
         if !guardian::take_place(memory, keeper) {
             std::process::abort();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Counters, Histogram};
+use crate::model::{Counters, Histogram, ScheduleStatus};
 
 /// Everything that is told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Figures {
     pub tracer_lost: Option<u64>,
     /// Whether the history's minutes are kept.
     pub is_history_kept: bool,
+    /// Backups that are made again and again; none if it is not known which.
+    pub schedules: Option<Vec<ScheduleStatus>>,
     /// Every database.
     pub databases: Vec<DatabaseFigures>,
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::figures::{DatabaseFigures, Figures};
-use crate::model::{Counters, Histogram, RefusalCounts, printable};
+use crate::model::{Counters, Histogram, RefusalCounts, ScheduleStatus, printable};
 
 /// The type of the answer.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,6 +20,7 @@ const ANY_ROLE: &str = "any";
 pub(super) fn text(figures: &Figures) -> String {
     let mut text = Text::default();
     text.mount(figures);
+    text.backups(figures.schedules.as_deref());
     text.databases(&figures.databases);
     text.waits(&figures.databases, figures.tracer_lost.is_some());
     text.0
@@ -67,6 +68,25 @@ impl Text {
         self.single("hoodydb_tracer_up", "gauge", "Whether the kernel's tracer counts.", traced);
         if let Some(lost) = figures.tracer_lost {
             self.single("hoodydb_tracer_lost_events_total", "counter", "Events that the tracer had no room for.", lost);
+        }
+    }
+
+    fn backups(&mut self, schedules: Option<&[ScheduleStatus]>) {
+        let known = u64::from(schedules.is_some());
+        self.single("hoodydb_backup_schedules_up", "gauge", "Whether it is known which backups are to be made.", known);
+        type Of = fn(&ScheduleStatus) -> u64;
+        let families: [(&str, &str, &str, Of); 3] = [
+            ("hoodydb_backup_runs_total", "counter", "Backups by schedule that ended.", |one| one.runs_total),
+            ("hoodydb_backup_failures_total", "counter", "Those that failed.", |one| one.failures_total),
+            ("hoodydb_backup_failures_in_a_row", "gauge", "Failures since the last success.", |one| {
+                one.failures_in_a_row
+            }),
+        ];
+        for (name, kind, help, of) in families {
+            self.family(name, kind, help);
+            for one in schedules.unwrap_or_default() {
+                self.sample(name, &[("schedule", &one.id.to_string())], of(one) as f64);
+            }
         }
     }
 

@@ -23,6 +23,7 @@ fn one_mount(mount: &MountStatus, style: Style) -> String {
     for (key, value) in facts(mount) {
         text.push_str(&format!("  {key:<10} {value}\n"));
     }
+    text.push_str(&super::schedule::of_mount(mount, style));
     if mount.databases.is_empty() {
         text.push_str("  no database is open\n");
     } else {
@@ -232,6 +233,7 @@ mod tests {
                 process,
                 seen_at: "/data/one.db".to_owned(),
             }],
+            schedules: crate::render::schedule::tests::example(),
             ..MountStatus::default()
         }
     }
@@ -243,7 +245,13 @@ mod tests {
 
     #[test]
     fn an_idle_mount() {
-        let idle = MountStatus { databases: vec![], refused_databases: vec![], single_file_binds: vec![], ..mount() };
+        let idle = MountStatus {
+            databases: vec![],
+            refused_databases: vec![],
+            single_file_binds: vec![],
+            schedules: vec![],
+            ..mount()
+        };
         insta::assert_snapshot!(status(&Status { mounts: vec![idle] }, Style::default()));
     }
 

@@ -29,6 +29,17 @@ pub(super) fn seconds(s: u64) -> String {
     }
 }
 
+/// Bytes as `512 B`, `1.2 MB`, `34 GB`: powers of 1000, as disks are sold and SI has it.
+pub fn bytes(number: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if number < 1_000 {
+        return format!("{number} B");
+    }
+    let power = ((number.ilog10() / 3) as usize).min(units.len());
+    let value = number as f64 / 1000_f64.powi(i32::try_from(power).unwrap_or(0));
+    if value < 10.0 { format!("{value:.1} {}", units[power - 1]) } else { format!("{value:.0} {}", units[power - 1]) }
+}
+
 /// `12345678` as `12,345,678`.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -47,22 +58,6 @@ pub(super) fn per_second(rate: f64) -> String {
     if rate > 0.0 && rate < 10.0 { format!("{rate:.1}") } else { count(rate.round() as u64) }
 }
 
-/// Bytes as `512 B`, `4.0 KiB`, `12 MiB`.
-pub(super) fn bytes(bytes: u64) -> String {
-    let mut amount = bytes as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if amount < 1024.0 {
-            return if amount < 10.0 && unit != "B" {
-                format!("{amount:.1} {unit}")
-            } else {
-                format!("{amount:.0} {unit}")
-            };
-        }
-        amount /= 1024.0;
-    }
-    format!("{amount:.1} TiB")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,9 +72,14 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_sizes_are_short() {
+    fn sizes_have_their_units() {
+        let shown = [0, 999, 1_000, 9_949, 12_300_000, 2_347_315_200, u64::MAX].map(bytes);
+        assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "9.9 kB", "12 MB", "2.3 GB", "18 EB"]);
+    }
+
+    #[test]
+    fn rates_are_short() {
         assert_eq!([0.0, 0.04, 0.4, 9.99, 10.4, 3456.0].map(per_second), ["0", "0.0", "0.4", "10.0", "10", "3,456"]);
-        assert_eq!([0, 512, 4096, 12 << 20, 5 << 40].map(bytes), ["0 B", "512 B", "4.0 KiB", "12 MiB", "5.0 TiB"]);
     }
 
     #[test]
