@@ -100,7 +100,7 @@ impl Reply for LockReply {
 /// Counts and sizes of the FUSE room, for `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FuseStats {
-    /// Requests answered, by FUSE operation name ("LOOKUP", "SETLK", ..), in alphabetical order.
+    /// Requests read, by FUSE operation name ("LOOKUP", "SETLK", ..), in alphabetical order.
     pub requests: Vec<(&'static str, u64)>,
     /// Inodes that the kernel remembers.
     pub inodes: u64,

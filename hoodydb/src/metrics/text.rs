@@ -55,7 +55,7 @@ impl Text {
         self.sample("hoodydb_mount_info", &labels, 1.0);
         self.single("hoodydb_uptime_seconds", "gauge", "Time since the mount became live.", figures.uptime_s);
         self.single("hoodydb_worker_restarts_total", "counter", "Workers that were replaced.", figures.restarts);
-        self.family("hoodydb_requests_total", "counter", "Requests answered, by FUSE operation.");
+        self.family("hoodydb_requests_total", "counter", "Requests read, by FUSE operation.");
         for (operation, count) in &figures.requests {
             self.sample("hoodydb_requests_total", &[("operation", operation)], *count as f64);
         }
