@@ -6,10 +6,11 @@
 //! |---|---|
 //! | 1, pure: no clock, no threads, no I/O | [`lock`], [`sqlite`], [`manager`], [`model`], [`render`] |
 //! | 2, one owner of all lock state | [`coordinator`] |
-//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`engine`], [`host`], [`inject`], [`runtime`], [`history`], [`metrics`], [`telemetry`], [`tracer`], [`database`], [`archive`] |
+//! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`engine`], [`host`], [`inject`], [`runtime`], [`history`], [`metrics`], [`telemetry`], [`tracer`], [`database`], [`archive`], [`api`] |
 //! | 4, builds the rooms | [`daemon`] |
 //! | 5, what a user types | [`cli`] |
 
+pub mod api;
 pub mod archive;
 pub mod cli;
 pub mod container;

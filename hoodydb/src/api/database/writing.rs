@@ -1,0 +1,188 @@
+//! The writing lane: short tasks share a commit, each within a savepoint; others have a transaction of their own.
+
+use std::time::Instant;
+
+use rusqlite::ErrorCode;
+
+use super::super::connection::{Handle, Purpose, patiently};
+use super::super::gate::Kind;
+use super::super::work::{Create, Mode, Outcome};
+use super::super::Failure;
+use super::{Database, Queued, SHARED_MAX, expire, fail_all};
+
+impl Database {
+    /// Works on the writing lane until it is empty.
+    pub(super) fn write(&self) {
+        loop {
+            let tasks = self.take(false);
+            let Some(first) = tasks.first() else { return };
+            if first.mode == Mode::Exclusive {
+                tasks.into_iter().for_each(|task| self.alone_with_the_file(task));
+                continue;
+            }
+            self.write_some(tasks);
+        }
+    }
+
+    /// Connects for tasks of which some may make the file.
+    fn connect_for(&self, tasks: &mut Vec<Queued>) -> Result<Handle, Failure> {
+        match self.connect(Purpose::Write, Create::No) {
+            Err(failure) if failure.code == "DATABASE_NOT_FOUND" => {
+                let Some(create) = tasks.iter().map(|task| task.create).find(|create| *create != Create::No) else {
+                    return Err(failure);
+                };
+                let (makers, others) = std::mem::take(tasks).into_iter().partition(|task| task.create != Create::No);
+                *tasks = makers;
+                fail_all(others, &failure);
+                self.connect(Purpose::Write, create)
+            }
+            connected => connected,
+        }
+    }
+
+    fn write_some(&self, mut tasks: Vec<Queued>) {
+        let mut handle = match self.connect_for(&mut tasks) {
+            Ok(handle) => handle,
+            Err(failure) => return fail_all(tasks, &failure),
+        };
+        let mut was_wal = handle.is_wal;
+        loop {
+            // A rollback journal's COMMIT waits for all readers: it is begun when none of this process is there.
+            let kind = if was_wal { Kind::WriteBesideReaders } else { Kind::WriteAlone };
+            let Some(last) = tasks.iter().map(|task| task.deadline).max() else { break };
+            let Some(pass) = self.gate.enter(kind, last) else { break fail_all(tasks, &Failure::busy()) };
+            if let Err(failure) = patiently(|| handle.begin_write(), || expire(&mut tasks)) {
+                drop(pass);
+                return fail_all(tasks, &failure);
+            }
+            if !handle.is_wal && was_wal {
+                // Somebody has changed the journal mode since: readers of this process would be in the way.
+                was_wal = false;
+                handle.roll_back();
+                continue;
+            }
+            self.join(&mut tasks);
+            let undone = self.transact(&handle, tasks);
+            drop(pass);
+            if undone.is_empty() {
+                break;
+            }
+            tasks = undone;
+            was_wal = handle.is_wal;
+        }
+        self.keep(Purpose::Write, handle);
+    }
+
+    /// Lets short tasks that came while the lock was waited for share the commit.
+    fn join(&self, tasks: &mut Vec<Queued>) {
+        if !tasks.iter().all(Queued::is_shared) {
+            return;
+        }
+        let mut lanes = self.lanes();
+        while tasks.len() < SHARED_MAX && lanes.writes.front().is_some_and(Queued::is_shared) {
+            tasks.extend(lanes.writes.pop_front());
+        }
+    }
+
+    /// Runs tasks in the transaction that is open and commits; gives back those that another's failure has undone.
+    fn transact(&self, handle: &Handle, tasks: Vec<Queued>) -> Vec<Queued> {
+        let mut done: Vec<(Queued, Outcome)> = Vec::with_capacity(tasks.len());
+        let mut tasks = tasks.into_iter();
+        while let Some(mut task) = tasks.next() {
+            if !task.slot.begin() {
+                continue;
+            }
+            let outcome = self.attempt(handle, &mut task);
+            if handle.sqlite().is_autocommit() {
+                // SQLite has rolled the whole transaction back: this one's failure is its own, the others run again.
+                self.answer(&task, outcome);
+                return done.into_iter().map(|(task, _)| task).chain(tasks).collect();
+            }
+            done.push((task, outcome));
+        }
+        let last = done.iter().map(|(task, _)| task.deadline).max();
+        let committed = self.commit(handle, last);
+        if committed.is_err() {
+            handle.roll_back();
+            if done.len() > 1 {
+                // Whose fault it was shows when each commits alone.
+                let alone = done.into_iter().map(|(task, _)| Queued { mode: Mode::WriteAlone, ..task });
+                alone.for_each(|task| self.write_some(vec![task]));
+                return Vec::new();
+            }
+        }
+        for (task, outcome) in done {
+            self.answer(&task, committed.clone().and(outcome));
+        }
+        self.commits.add();
+        Vec::new()
+    }
+
+    /// Runs one task; what it changed stays only if it is done well.
+    fn attempt(&self, handle: &Handle, task: &mut Queued) -> Outcome {
+        let session = handle.session(&self.path, task.now, task.deadline, self.max_response_bytes);
+        if !task.is_shared() {
+            let outcome = (task.job)(&session);
+            if outcome.is_err() {
+                handle.roll_back();
+            }
+            return outcome;
+        }
+        let savepoint = |statement: &str| handle.sqlite().prepare_cached(statement)?.execute([]).map(|_| ());
+        savepoint("SAVEPOINT task")?;
+        let outcome = (task.job)(&session);
+        handle.set_deadline(None);
+        if !handle.sqlite().is_autocommit() {
+            if outcome.is_err() {
+                savepoint("ROLLBACK TO task")?;
+            }
+            savepoint("RELEASE task")?;
+        }
+        outcome
+    }
+
+    fn commit(&self, handle: &Handle, deadline: Option<Instant>) -> Result<(), Failure> {
+        handle.set_deadline(None);
+        let is_over = || deadline.is_none_or(|deadline| Instant::now() >= deadline);
+        patiently(
+            || {
+                handle.commit().map_err(|error| match error.sqlite_error_code() {
+                    Some(ErrorCode::ConstraintViolation) => Failure::from(error).at(-1),
+                    _ => Failure::from(error),
+                })
+            },
+            is_over,
+        )
+    }
+
+    /// Runs a task that no other of this server runs beside, without a transaction.
+    fn alone_with_the_file(&self, mut task: Queued) {
+        let Some(_pass) = self.gate.enter(Kind::Fence, task.deadline) else { return task.slot.fail(Failure::busy()) };
+        self.forget();
+        let handle = match self.connect(Purpose::Write, task.create) {
+            Ok(handle) => handle,
+            Err(failure) => return task.slot.fail(failure),
+        };
+        if !task.slot.begin() {
+            return;
+        }
+        let outcome = (task.job)(&handle.session(&self.path, task.now, task.deadline, self.max_response_bytes));
+        handle.roll_back();
+        self.answer(&task, outcome);
+        self.commits.add();
+    }
+
+    /// Answers a task, and tells the query history.
+    pub(super) fn answer(&self, task: &Queued, outcome: Outcome) {
+        match outcome {
+            Ok(answer) => {
+                self.history.add(answer.records, &task.client);
+                task.slot.fill(answer.response);
+            }
+            Err(mut failure) => {
+                self.history.add(std::mem::take(&mut failure.records), &task.client);
+                task.slot.fail(failure);
+            }
+        }
+    }
+}
