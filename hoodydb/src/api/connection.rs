@@ -71,7 +71,7 @@ impl Handle {
     /// Opens a file that exists. Its path has no symlink in it, and SQLite refuses one that appears.
     pub(super) fn open(path: &Path, identity: Identity, purpose: Purpose) -> Result<Self, Failure> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let sqlite = Connection::open_with_flags(path, flags)?;
+        let mut sqlite = Connection::open_with_flags(path, flags)?;
         sqlite.busy_timeout(Duration::ZERO)?;
         sqlite.set_prepared_statement_cache_capacity(STATEMENTS);
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -82,7 +82,7 @@ impl Handle {
         let clock = Arc::new(Clock { zero: Instant::now(), deadline_ns: AtomicU64::new(u64::MAX) });
         let looks = Arc::clone(&clock);
         sqlite.progress_handler(STEPS, Some(move || looks.is_over()))?;
-        let guard = Guard::attach(&sqlite)?;
+        let guard = Guard::attach(&mut sqlite)?;
         Ok(Self { sqlite, guard, clock, identity, is_wal: false })
     }
 

@@ -17,7 +17,7 @@ impl Guard {
     ///
     /// # Errors
     /// SQLite's.
-    pub(super) fn attach(connection: &Connection) -> rusqlite::Result<Self> {
+    pub(super) fn attach(connection: &mut Connection) -> rusqlite::Result<Self> {
         let guard = Self::default();
         let looks = Arc::clone(&guard.0);
         let authorizer = move |context: AuthContext<'_>| {

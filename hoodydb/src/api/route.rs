@@ -109,9 +109,9 @@ pub fn route(method: &Method, path: &str) -> Result<Endpoint, Unrouted> {
     };
     let found = fixed.iter().find(|(takes, _)| *takes == method).map(|(_, endpoint)| endpoint.clone());
     found.ok_or(Unrouted::Method(match fixed {
-        [(&Method::POST, _), _] => "POST, DELETE",
-        [(&Method::GET, _), _] => "GET, DELETE",
-        [(&Method::POST, _)] => "POST",
+        [(first, _), _] if **first == Method::POST => "POST, DELETE",
+        [_, _] => "GET, DELETE",
+        [(first, _)] if **first == Method::POST => "POST",
         _ => "GET",
     }))
 }
