@@ -10,6 +10,7 @@ mod crew;
 mod daemon;
 mod growth;
 mod holder;
+mod http;
 mod machine;
 mod peers;
 mod plots;
@@ -145,6 +146,7 @@ impl Drive {
                 Growth::Sizes => results.sizes = growth::sizes(&fresh()?, self.quick)?,
                 Growth::Waiters => results.waiters = waiters::waiters(&fresh()?, self.quick)?,
                 Growth::Handles => results.handles = growth::handles(&fresh()?, self.quick)?,
+                Growth::Http => results.http = http::measure(fresh()?.mount(), self.quick)?,
             }
         }
         results.took_s = begun.elapsed().as_secs_f64();
@@ -164,6 +166,7 @@ enum Growth {
     Sizes,
     Waiters,
     Handles,
+    Http,
 }
 
 impl Plan {
@@ -173,6 +176,7 @@ impl Plan {
             ("growth-sizes", Growth::Sizes),
             ("growth-waiters", Growth::Waiters),
             ("growth-handles", Growth::Handles),
+            ("http", Growth::Http),
         ];
         let cases = cases::all(quick);
         let mut names: Vec<&str> = cases.iter().map(|case| case.name).chain(growth.map(|(name, _)| name)).collect();

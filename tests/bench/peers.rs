@@ -77,6 +77,11 @@ impl Peers {
         Ok(Self { mount, disk, cluster, servers })
     }
 
+    /// The mount.
+    pub fn mount(&self) -> &Mount {
+        &self.mount
+    }
+
     /// Whether a peer takes part in this run.
     pub fn has(&self, peer: Peer) -> bool {
         peer != Peer::Postgres || self.cluster.is_some()

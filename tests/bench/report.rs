@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::cases;
 use crate::peers::Peer::{self, Disk, DiskAtOnce, Mount, MountAtOnce, Postgres};
-use crate::results::{CaseResult, Class, GrowthPoint, Results, Sample};
+use crate::results::{CaseResult, Class, GrowthPoint, HttpRound, Load, Results, Sample};
+use crate::statistics::Spread;
 use crate::view::{self, find, ratio};
 use crate::{plots, targets, text};
 
@@ -68,6 +69,7 @@ pub fn markdown(results: &Results, account: Option<&str>) -> String {
         alone(results),
         together(results),
         growth(results),
+        http(results),
         account.unwrap_or_default().trim().to_owned(),
     ];
     let parts: Vec<String> =
@@ -219,10 +221,10 @@ fn rows_of(results: &Results, found: &CaseResult) -> Vec<Vec<String>> {
     let disk = find(results, &found.case, found.processes, Disk);
     let row = |(name, of): (&str, Of)| {
         let median = |figure: fn(&Class) -> f64| {
-            crate::statistics::Spread::of(found.rounds.iter().map(|sample| figure(of(sample))))
+            Spread::of(found.rounds.iter().map(|sample| figure(of(sample))))
         };
         let rates = |case: &CaseResult| case.rounds.iter().map(|sample| of(sample).per_second).collect::<Vec<_>>();
-        let by_disk = disk.and_then(|disk| crate::statistics::Spread::of_ratios(rates(found), rates(disk)));
+        let by_disk = disk.and_then(|disk| Spread::of_ratios(rates(found), rates(disk)));
         let us = |figure| median(figure).map_or_else(String::new, |spread| text::us(spread.median));
         let longest = found.rounds.iter().map(|sample| of(sample).max_us).fold(0.0, f64::max);
         let fairness = found.rounds.iter().filter_map(|sample| of(sample).fairness()).reduce(f64::min);
@@ -354,6 +356,35 @@ fn name_of(peer: Peer, results: &Results) -> String {
         DiskAtOnce => format!("{disk}, 0 s"),
         Postgres => "PostgreSQL".to_owned(),
     }
+}
+
+fn http(results: &Results) -> String {
+    let row = |(name, of): (&str, fn(&HttpRound) -> &Load)| {
+        let figure = |figure: fn(&Load) -> f64, format: fn(f64) -> String| {
+            let spread = Spread::of(results.http.iter().map(|round| figure(of(round))));
+            spread.map_or_else(|| "-".to_owned(), |spread| text::spread(spread, format))
+        };
+        let longest = results.http.iter().map(|round| of(round).max_us).fold(0.0, f64::max);
+        let errors = results.http.iter().map(|round| of(round).errors).sum();
+        vec![
+            name.to_owned(),
+            figure(|load| load.per_second, text::count),
+            figure(|load| load.p50_us, text::us),
+            figure(|load| load.p99_us, text::us),
+            text::us(longest),
+            text::grouped(errors),
+        ]
+    };
+    let Some(native) = Spread::of(results.http.iter().map(|round| round.native_per_second)) else { return String::new() };
+    let rows = [row(("GET of a key", |round| &round.get)), row(("PUT of a key", |round| &round.set))];
+    format!(
+        "## HTTP\n\n`hoodydb serve` on the mount, {} connections of wrk on the loopback with one thread, 10,000 keys, WAL mode with\n\
+        `synchronous=FULL`; every PUT is answered after its COMMIT. In turns with it, one native connection that writes the same\n\
+        table in autocommit: {} per second.\n\n{}",
+        crate::http::CONNECTIONS,
+        text::spread(native, text::count),
+        text::table(1, &["request", "per second", "p50", "p99", "longest", "errors"], &rows)
+    )
 }
 
 fn disk(results: &Results) -> &str {

@@ -28,6 +28,9 @@ pub struct Results {
     pub waiters: Vec<WaitersPoint>,
     /// The daemon's memory against the number of open handles of one file.
     pub handles: Vec<HandlesPoint>,
+    /// Keys and values over HTTP, one element per round.
+    #[serde(default)]
+    pub http: Vec<HttpRound>,
 }
 
 /// One case by one peer.
@@ -167,4 +170,30 @@ pub struct HandlesPoint {
     pub handles: u64,
     /// The daemon.
     pub memory: Memory,
+}
+
+/// Keys and values over HTTP and natively, in WAL mode with `synchronous=FULL`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HttpRound {
+    /// Autocommit writes of one native connection.
+    pub native_per_second: f64,
+    /// GET of one key by [`crate::http::CONNECTIONS`] connections.
+    pub get: Load,
+    /// PUT of one key by as many.
+    pub set: Load,
+}
+
+/// What a load of requests met.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Load {
+    /// Requests answered.
+    pub per_second: f64,
+    /// Half of them took no longer.
+    pub p50_us: f64,
+    /// 99 of 100 took no longer.
+    pub p99_us: f64,
+    /// The longest.
+    pub max_us: f64,
+    /// Answers other than 200, and connections that failed.
+    pub errors: u64,
 }

@@ -2,7 +2,7 @@
 //! and nowhere else.
 
 use crate::peers::Peer::{Disk, Mount, MountAtOnce, Postgres};
-use crate::results::{Results, Sample};
+use crate::results::{HttpRound, Results, Sample};
 use crate::statistics::Spread;
 use crate::text;
 use crate::view::{self, Figure, find, ratio};
@@ -23,7 +23,7 @@ pub struct Target {
 /// All targets of the project, in their order.
 pub fn all(results: &Results) -> Vec<Target> {
     let judge = Judge(results);
-    [judge.saturated(), judge.thinking(), judge.readers_and_writers(), judge.alone(), judge.growth()].concat()
+    [judge.saturated(), judge.thinking(), judge.readers_and_writers(), judge.alone(), judge.growth(), judge.http()].concat()
 }
 
 struct Judge<'a>(&'a Results);
@@ -168,6 +168,29 @@ impl Judge<'_> {
                 is_reached: kib.is_some_and(|kib| kib_limit.holds(kib)),
             },
             duration("2,000 waiters on one database", "hand-over p99, more than with 10:", Limit::Below(200.0), more),
+        ]
+    }
+
+    fn http(&self) -> Vec<Target> {
+        let rounds = &self.0.http;
+        let spread = |figure: fn(&HttpRound) -> f64| Spread::of(rounds.iter().map(figure));
+        let by_native = Spread::of_ratios(
+            rounds.iter().map(|round| round.set.per_second),
+            rounds.iter().map(|round| round.native_per_second),
+        );
+        let errors: u64 = rounds.iter().map(|round| round.get.errors + round.set.errors).sum();
+        let get = Limit::AtLeast(10_000.0);
+        vec![
+            judge("HTTP, 64 connections", "KV get per second", get, spread(|round| round.get.per_second), text::count),
+            times("HTTP, 64 connections", "KV set, by one native connection, WAL FULL", Limit::AtLeast(1.0), by_native),
+            duration("HTTP, 64 connections", "KV get p99", Limit::Below(20_000.0), spread(|round| round.get.p99_us)),
+            duration("HTTP, 64 connections", "KV set p99", Limit::Below(20_000.0), spread(|round| round.set.p99_us)),
+            Target {
+                case: "HTTP, 64 connections".to_owned(),
+                wanted: "no errors".to_owned(),
+                measured: (!rounds.is_empty()).then(|| errors.to_string()),
+                is_reached: !rounds.is_empty() && errors == 0,
+            },
         ]
     }
 

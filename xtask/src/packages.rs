@@ -15,7 +15,7 @@ pub const DEMO: &[&str] = &["sqlite3", "gcc"];
 pub const PACKAGE: &[&str] = &["dpkg-dev"];
 
 /// What the benchmark needs.
-pub const BENCH: &[&str] = &["sqlite3", "gcc", "util-linux"];
+pub const BENCH: &[&str] = &["sqlite3", "gcc", "util-linux", "curl", "wrk"];
 
 /// What it is measured against.
 pub const BENCH_PEER: &[&str] = &["postgresql"];
@@ -41,6 +41,8 @@ pub const TESTS: &[&str] = &[
     "docker.io",
     "lxc",
     "python3-grpcio",
+    "curl",
+    "openssl",
     "util-linux",
 ];
 
@@ -105,6 +107,30 @@ pub fn install_node_sqlite() -> Result<std::path::PathBuf> {
         bail!("node cannot load its sqlite3 module from {}", directory.display());
     }
     Ok(directory)
+}
+
+/// The version of schemathesis, which makes requests up from the OpenAPI document.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
+/// Installs schemathesis into an environment of its own, and gives the program.
+///
+/// # Errors
+/// If python3 has no venv, or pip fails.
+pub fn install_schemathesis() -> Result<std::path::PathBuf> {
+    let directory = shell::target().join("clients/schemathesis");
+    let program = directory.join("bin/schemathesis");
+    let is_current = std::fs::read_to_string(directory.join("version")).is_ok_and(|version| version == SCHEMATHESIS);
+    if is_current && program.is_file() {
+        return Ok(program);
+    }
+    let ensures = |module: &str| shell::read(Command::new("python3").args(["-m", module, "--help"])).is_ok();
+    if !ensures("ensurepip") {
+        install(&["python3-venv"], &[])?;
+    }
+    shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory))?;
+    shell::run(Command::new(directory.join("bin/pip")).args(["install", "--quiet", SCHEMATHESIS]))?;
+    std::fs::write(directory.join("version"), SCHEMATHESIS)?;
+    Ok(program)
 }
 
 /// Where node's headers are: `PREFIX/include/node`.

@@ -19,6 +19,14 @@ pub struct Args {
     filter: Option<String>,
 }
 
+/// What the tests run, besides what the system has.
+struct Tools {
+    node: PathBuf,
+    schemathesis: PathBuf,
+    with_faults: PathBuf,
+    package: PathBuf,
+}
+
 impl Args {
     /// Installs, builds, runs the gate and the tests.
     ///
@@ -31,21 +39,23 @@ impl Args {
         packages::install(packages::PACKAGE, &[])?;
         packages::install(packages::TESTS, &[("python3", "python3"), ("javac", "default-jdk-headless")])?;
         let node = packages::install_node_sqlite()?;
+        let schemathesis = packages::install_schemathesis()?;
         gate::Args {}.run()?;
-        docs::Args { check: true }.run()?;
         let with_faults = build_with_faults()?;
+        docs::Args { check: true }.run()?;
         let package = package::build()?;
         let skipped = shell::target().join("skipped-tests");
         let _ = std::fs::remove_file(&skipped);
-        self.run_tests(&node, &with_faults, &package, &skipped)?;
+        let tools = Tools { node, schemathesis, with_faults, package };
+        self.run_tests(&tools, &skipped)?;
         report_skipped(&skipped)
     }
 
-    fn run_tests(&self, node: &Path, with_faults: &Path, package: &Path, skipped: &Path) -> Result<()> {
+    fn run_tests(&self, tools: &Tools, skipped: &Path) -> Result<()> {
         let prepare = |command: &mut Command| {
-            command.env("HOODYDB_BIN", shell::hoodydb()).env("HOODYDB_TEST_NODE", node);
-            command.env("HOODYDB_FAULTS_BIN", with_faults).env("HOODYDB_TEST_SKIPPED", skipped);
-            command.env("HOODYDB_DEB", package);
+            command.env("HOODYDB_BIN", shell::hoodydb()).env("HOODYDB_TEST_NODE", &tools.node);
+            command.env("HOODYDB_FAULTS_BIN", &tools.with_faults).env("HOODYDB_TEST_SKIPPED", skipped);
+            command.env("HOODYDB_DEB", &tools.package).env("HOODYDB_SCHEMATHESIS", &tools.schemathesis);
             if self.long {
                 command.env("HOODYDB_TEST_LONG", "1");
             }
@@ -73,12 +83,17 @@ impl Args {
     }
 }
 
-/// Builds the daemon that can be told where to crash, apart from the one that is delivered; gives its path.
+/// Builds the daemon that can be told where to crash, and puts it apart; what is delivered is built over it. Gives its path.
 fn build_with_faults() -> Result<PathBuf> {
-    let target = shell::target().join("faults");
-    let build = ["build", "--release", "--package", "hoodydb", "--features", "fault-points", "--target-dir"];
-    shell::run(shell::cargo().args(build).arg(&target))?;
-    Ok(target.join("release/hoodydb"))
+    let build = ["build", "--release", "--package", "hoodydb", "--bin", "hoodydb", "--features", "fault-points"];
+    shell::run(shell::cargo().args(build))?;
+    let apart = shell::target().join("faults");
+    std::fs::create_dir_all(&apart)?;
+    let path = apart.join("hoodydb");
+    // Not written over: a daemon of an earlier run may still be that file.
+    let _ = std::fs::remove_file(&path);
+    std::fs::copy(shell::hoodydb(), &path)?;
+    Ok(path)
 }
 
 fn report_skipped(path: &Path) -> Result<()> {
