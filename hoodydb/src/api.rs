@@ -58,6 +58,14 @@ const DATABASES_MAX: usize = 64;
 pub trait Threads: Send + Sync {
     /// Runs work, now or soon.
     fn run(&self, work: Box<dyn FnOnce() + Send>);
+
+    /// The thread that asks, as [`Threads::interrupt`] takes it.
+    fn current(&self) -> u64 {
+        0
+    }
+
+    /// Ends a lock call of that thread which the mount has parked, as a refusal; a call that is none is left alone.
+    fn interrupt(&self, _thread: u64) {}
 }
 
 /// Runs work on the thread that asks for it.

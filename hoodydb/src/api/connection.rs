@@ -26,7 +26,7 @@ const CACHE_KIB: i64 = 2048;
 const STATEMENTS: usize = 64;
 
 /// Pauses between two tries to get a lock: the mount has queued each try already.
-const PAUSES: [Duration; 4] =
+pub(super) const PAUSES: [Duration; 4] =
     [Duration::from_micros(200), Duration::from_millis(1), Duration::from_millis(3), Duration::from_millis(10)];
 
 /// What a connection is for.
@@ -106,14 +106,14 @@ impl Handle {
     }
 
     /// Takes a snapshot, and looks how the journal is kept.
-    pub(super) fn begin_read(&mut self) -> Result<(), Failure> {
+    pub(super) fn begin_read(&self) -> Result<(), Failure> {
         self.begin("BEGIN DEFERRED")?;
         let first = self.sqlite.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1").and_then(|mut query| query.exists([]));
         if let Err(error) = first {
             self.roll_back();
             return Err(opened(error));
         }
-        self.look_at_journal()
+        Ok(())
     }
 
     /// Takes the write lock.
@@ -145,7 +145,7 @@ impl Handle {
     pub(super) fn roll_back(&self) {
         self.set_deadline(None);
         if !self.sqlite.is_autocommit()
-            && let Err(error) = self.sqlite.execute_batch("ROLLBACK")
+            && let Err(error) = self.sqlite.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]))
         {
             tracing::error!(%error, "cannot roll back");
         }

@@ -150,7 +150,7 @@ impl Database {
             return;
         }
         let (database, pool) = (Arc::clone(self), Arc::clone(threads));
-        threads.run(Box::new(move || if reads { database.read(&pool) } else { database.write() }));
+        threads.run(Box::new(move || if reads { database.read(&pool) } else { database.write(&*pool) }));
     }
 
     fn lanes(&self) -> MutexGuard<'_, Lanes> {

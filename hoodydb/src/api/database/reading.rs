@@ -18,8 +18,8 @@ impl Database {
             }
             match self.connect(Purpose::Read, Create::No) {
                 Err(failure) => fail_all(tasks, &failure),
-                Ok(mut handle) => {
-                    if self.read_some(&mut handle, tasks, threads) {
+                Ok(handle) => {
+                    if self.read_some(&handle, tasks, threads) {
                         self.keep(Purpose::Read, handle);
                     }
                 }
@@ -28,9 +28,9 @@ impl Database {
     }
 
     /// Answers tasks from one snapshot; whether the connection is as it was.
-    fn read_some(self: &Arc<Self>, handle: &mut Handle, mut tasks: Vec<Queued>, threads: &Arc<dyn Threads>) -> bool {
+    fn read_some(self: &Arc<Self>, handle: &Handle, mut tasks: Vec<Queued>, threads: &Arc<dyn Threads>) -> bool {
         let last = tasks.iter().map(|task| task.deadline).max();
-        let Some(pass) = last.and_then(|deadline| self.gate.enter(Kind::Read, deadline)) else {
+        let Some(pass) = last.and_then(|deadline| self.gate.enter(Kind::Read, deadline, &**threads)) else {
             fail_all(tasks, &Failure::busy());
             return true;
         };

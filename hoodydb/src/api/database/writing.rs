@@ -1,26 +1,29 @@
 //! The writing lane: short tasks share a commit, each within a savepoint; others have a transaction of their own.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
 
-use super::super::connection::{Handle, Purpose, patiently};
-use super::super::gate::Kind;
+use super::super::connection::{Handle, PAUSES, Purpose, patiently};
+use super::super::gate::{Kind, Pass};
 use super::super::work::{Create, Mode, Outcome};
-use super::super::Failure;
+use super::super::{Failure, Threads};
 use super::{Database, Queued, SHARED_MAX, expire, fail_all};
+
+/// How long a writer of a WAL database keeps readers from joining, to be queued by the mount.
+const DRAIN: Duration = Duration::from_millis(20);
 
 impl Database {
     /// Works on the writing lane until it is empty.
-    pub(super) fn write(&self) {
+    pub(super) fn write(&self, threads: &dyn Threads) {
         loop {
             let tasks = self.take(false);
             let Some(first) = tasks.first() else { return };
             if first.mode == Mode::Exclusive {
-                tasks.into_iter().for_each(|task| self.alone_with_the_file(task));
+                tasks.into_iter().for_each(|task| self.alone_with_the_file(task, threads));
                 continue;
             }
-            self.write_some(tasks);
+            self.write_some(tasks, threads);
         }
     }
 
@@ -40,37 +43,62 @@ impl Database {
         }
     }
 
-    fn write_some(&self, mut tasks: Vec<Queued>) {
+    fn write_some(&self, mut tasks: Vec<Queued>, threads: &dyn Threads) {
         let mut handle = match self.connect_for(&mut tasks) {
             Ok(handle) => handle,
             Err(failure) => return fail_all(tasks, &failure),
         };
-        let mut was_wal = handle.is_wal;
-        loop {
-            // A rollback journal's COMMIT waits for all readers: it is begun when none of this process is there.
-            let kind = if was_wal { Kind::WriteBesideReaders } else { Kind::WriteAlone };
-            let Some(last) = tasks.iter().map(|task| task.deadline).max() else { break };
-            let Some(pass) = self.gate.enter(kind, last) else { break fail_all(tasks, &Failure::busy()) };
-            if let Err(failure) = patiently(|| handle.begin_write(), || expire(&mut tasks)) {
-                drop(pass);
-                return fail_all(tasks, &failure);
-            }
-            if !handle.is_wal && was_wal {
-                // Somebody has changed the journal mode since: readers of this process would be in the way.
-                was_wal = false;
-                handle.roll_back();
-                continue;
-            }
+        while !tasks.is_empty() {
+            let _pass = match self.acquire(&mut handle, &mut tasks, threads) {
+                Ok(pass) => pass,
+                Err(failure) => {
+                    fail_all(tasks, &failure);
+                    break;
+                }
+            };
             self.join(&mut tasks);
-            let undone = self.transact(&handle, tasks);
-            drop(pass);
-            if undone.is_empty() {
-                break;
-            }
-            tasks = undone;
-            was_wal = handle.is_wal;
+            tasks = self.transact(&handle, tasks);
         }
         self.keep(Purpose::Write, handle);
+    }
+
+    /// Takes the write lock, and gives the pass for it.
+    ///
+    /// Without readers of this process the mount queues the request. Beside them, which only a WAL database allows, it can but try: the
+    /// process holds a read lock already, so there is no call that could wait.
+    fn acquire(&self, handle: &mut Handle, tasks: &mut Vec<Queued>, threads: &dyn Threads) -> Result<Pass<'_>, Failure> {
+        let mut pauses = PAUSES.iter().copied();
+        let mut refusals = 0;
+        loop {
+            let last = tasks.iter().map(|task| task.deadline).max().unwrap_or_else(Instant::now);
+            let pass = if !handle.is_wal {
+                self.gate.enter(Kind::Alone, last, threads)
+            } else if refusals == 0 && self.gate.has_readers() {
+                self.gate.enter(Kind::Beside, last, threads)
+            } else {
+                let drained = self.gate.enter(Kind::Alone, last.min(Instant::now() + DRAIN), threads);
+                drained.or_else(|| self.gate.enter(Kind::Beside, last, threads))
+            };
+            let Some(mut pass) = pass else { return Err(Failure::busy()) };
+            match pass.acquire(threads, || handle.begin_write()) {
+                Ok(()) if handle.is_wal => {
+                    pass.admit_readers();
+                    return Ok(pass);
+                }
+                Ok(()) if pass.is_alone() => return Ok(pass),
+                // It is no WAL database any more: readers of this process would be in the way of the COMMIT.
+                Ok(()) => handle.roll_back(),
+                Err(failure) if failure.code != "DATABASE_BUSY" => return Err(failure),
+                Err(failure) => {
+                    drop(pass);
+                    refusals += 1;
+                    if expire(tasks) {
+                        return Err(failure);
+                    }
+                    std::thread::sleep(pauses.next().unwrap_or(PAUSES[PAUSES.len() - 1]));
+                }
+            }
+        }
     }
 
     /// Lets short tasks that came while the lock was waited for share the commit.
@@ -107,7 +135,7 @@ impl Database {
             if done.len() > 1 {
                 // Whose fault it was shows when each commits alone.
                 let alone = done.into_iter().map(|(task, _)| Queued { mode: Mode::WriteAlone, ..task });
-                alone.for_each(|task| self.write_some(vec![task]));
+                self.lanes().writes.extend(alone);
                 return Vec::new();
             }
         }
@@ -156,8 +184,8 @@ impl Database {
     }
 
     /// Runs a task that no other of this server runs beside, without a transaction.
-    fn alone_with_the_file(&self, mut task: Queued) {
-        let Some(_pass) = self.gate.enter(Kind::Fence, task.deadline) else { return task.slot.fail(Failure::busy()) };
+    fn alone_with_the_file(&self, mut task: Queued, threads: &dyn Threads) {
+        let Some(_pass) = self.gate.enter(Kind::Alone, task.deadline, threads) else { return task.slot.fail(Failure::busy()) };
         self.forget();
         let handle = match self.connect(Purpose::Write, task.create) {
             Ok(handle) => handle,
