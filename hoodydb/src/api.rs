@@ -41,7 +41,7 @@ mod work;
 pub use call::{Call, Params};
 pub use changes::Stream;
 pub use failure::Failure;
-pub use path::Roots;
+pub use path::{PUBLIC_ROOT, Roots, clean};
 pub use slot::{Reply, Slot};
 pub use work::{Answer, Body, Create, Job, Mode, Outcome, Session, Task, Work};
 

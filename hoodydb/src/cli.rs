@@ -21,6 +21,7 @@ mod mount;
 mod policy;
 mod restore;
 mod resume;
+mod serve;
 mod status;
 mod target;
 mod top;
@@ -81,6 +82,7 @@ enum Command {
     Restore(restore::Args),
     Vacuum(vacuum::Args),
     Check(check::Args),
+    Serve(Box<serve::Args>),
     Db(db::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -113,6 +115,7 @@ impl Cli {
             Command::Restore(args) => restore::run(&args),
             Command::Vacuum(args) => vacuum::run(&args),
             Command::Check(args) => check::run(&args),
+            Command::Serve(args) => serve::run(*args),
             Command::Db(args) => db::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

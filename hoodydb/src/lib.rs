@@ -7,7 +7,7 @@
 //! | 1, pure: no clock, no threads, no I/O | [`lock`], [`sqlite`], [`manager`], [`model`], [`render`] |
 //! | 2, one owner of all lock state | [`coordinator`] |
 //! | 3, one outside world each | [`fuse`], [`control`], [`process`], [`container`], [`engine`], [`host`], [`inject`], [`runtime`], [`history`], [`metrics`], [`telemetry`], [`tracer`], [`database`], [`archive`], [`api`] |
-//! | 4, builds the rooms | [`daemon`] |
+//! | 4, builds the rooms | [`daemon`], [`serve`] |
 //! | 5, what a user types | [`cli`] |
 
 pub mod api;
@@ -33,6 +33,7 @@ pub mod model;
 pub mod process;
 pub mod render;
 pub mod runtime;
+pub mod serve;
 pub mod sqlite;
 pub mod telemetry;
 pub mod tracer;
