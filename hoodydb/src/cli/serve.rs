@@ -44,9 +44,12 @@ pub(super) struct Args {
     /// Allow an address of --listen that other machines reach without a token
     #[arg(long)]
     listen_anywhere: bool,
-    /// A unix socket to listen on, or none; can be given more than once [default: /hoody/http.sock where it can be made]
+    /// A unix socket to listen on; can be given more than once [default: /hoody/http.sock where it can be made]
     #[arg(long, value_name = "PATH")]
     socket: Vec<PathBuf>,
+    /// Make no unix socket
+    #[arg(long, conflicts_with = "socket")]
+    no_socket: bool,
     /// Where the databases are; requests may write it /hoody/databases
     #[arg(long, value_name = "DIR", default_value = crate::api::PUBLIC_ROOT)]
     db_root: PathBuf,
@@ -121,7 +124,7 @@ fn options(args: Args) -> Result<Options> {
     let tls = args.tls_cert.zip(args.tls_key).map(|(certificates, key)| TlsFiles { certificates, key });
     let passed = passed();
     Ok(Options {
-        sockets: sockets(args.socket, passed),
+        sockets: if args.no_socket { Vec::new() } else { sockets(args.socket, passed) },
         listen,
         passed,
         tls,
@@ -156,7 +159,7 @@ fn sockets(named: Vec<PathBuf>, passed: u32) -> Vec<PathBuf> {
         let writable = default.parent().is_some_and(|parent| rustix::fs::access(parent, Access::WRITE_OK).is_ok());
         return if passed == 0 && writable { vec![default.to_owned()] } else { Vec::new() };
     }
-    named.into_iter().filter(|path| path.as_os_str() != "none").collect()
+    named
 }
 
 /// How many sockets systemd has passed to this process.

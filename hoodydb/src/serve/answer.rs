@@ -34,7 +34,7 @@ const COMPRESSED_MIN_BYTES: u64 = 1024;
 const MEMORY: Duration = Duration::from_secs(5);
 
 /// How often it is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What web pages may read of an answer beside its body.
 const EXPOSED: [&str; 9] = [
@@ -166,9 +166,9 @@ impl Server {
             if Instant::now() >= until {
                 return Err(Failure::unavailable("too many large answers at a time"));
             }
-            if !self.crowd.close_stalled() {
-                sleep(LOOK).await;
-            }
+            // A connection that is closed gives back its memory when its task has run.
+            self.crowd.close_stalled();
+            sleep(LOOK).await;
         }
         Ok(())
     }
