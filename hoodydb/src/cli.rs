@@ -2,6 +2,14 @@
 //!
 //! Called by `main`. Commands talk to the daemon through [`crate::control`] only; [`mount`] alone knows the daemon.
 
+/// The end of a command's help: examples, and the exit codes of a group of commands.
+macro_rules! examples {
+    ($of:literal: $($line:literal),+) => {
+        concat!("Examples:\n", $("  hoodydb ", $line, "\n",)+ "\nExit codes:\n  as of hoodydb ", $of)
+    };
+}
+
+mod ask;
 mod backup;
 mod care;
 mod check;
@@ -14,6 +22,7 @@ pub mod exit;
 mod fault;
 mod history;
 mod install;
+mod kv;
 mod locks;
 mod man;
 mod markdown;
@@ -83,7 +92,9 @@ enum Command {
     Vacuum(vacuum::Args),
     Check(check::Args),
     Serve(Box<serve::Args>),
-    Db(db::Args),
+    #[command(visible_aliases = ["sql", "sqlite"])]
+    Db(Box<db::Args>),
+    Kv(Box<kv::Args>),
     Completions(completions::Args),
     Man(man::Args),
     Markdown(markdown::Args),
@@ -116,7 +127,8 @@ impl Cli {
             Command::Vacuum(args) => vacuum::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Serve(args) => serve::run(*args),
-            Command::Db(args) => db::run(&args),
+            Command::Db(args) => db::run(*args),
+            Command::Kv(args) => kv::run(*args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Markdown(args) => markdown::run(&args),

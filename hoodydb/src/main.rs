@@ -9,7 +9,9 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hoodydb: {}", exit::line_of(&error));
+            if let Some(line) = exit::said(&error) {
+                eprintln!("{line}");
+            }
             ExitCode::from(exit::code_of(&error))
         }
     }

@@ -22,6 +22,7 @@ pub use locks::locks;
 pub use schedule::{schedule, schedules};
 pub use screen::{Key, Screen, Sort, Ui};
 pub use status::status;
+pub use table::rows;
 pub use top::top;
 pub use units::bytes;
 

@@ -100,9 +100,13 @@ const RULES: &[Rule] = &[
         ],
         never: &[],
     },
+    Rule { room: "api", may: &[], never: &["tokio"] },
+    Rule { room: "serve", may: &["api", "keeper", "model"], never: &[] },
     Rule {
         room: "cli",
         may: &[
+            "api",
+            "serve",
             "control",
             "render",
             "daemon",
@@ -134,10 +138,10 @@ const SOLE: &[(&str, &[&str])] = &[
     ("comfy_table", &["render"]),
     ("toml_edit", &["engine"]),
     ("ratatui", &["render", "cli"]),
-    ("rusqlite", &["database", "history"]),
-    ("hyper", &["metrics"]),
-    ("hyper_util", &["metrics"]),
-    ("http_body_util", &["metrics"]),
+    ("rusqlite", &["api", "database", "history"]),
+    ("hyper", &["metrics", "serve"]),
+    ("hyper_util", &["metrics", "serve"]),
+    ("http_body_util", &["metrics", "serve"]),
     ("postcard", &["manager"]),
     ("memmap2", &["handover"]),
     ("nix", &["keeper", "inject"]),
@@ -148,7 +152,11 @@ const SOLE: &[(&str, &[&str])] = &[
     ("signal_hook", &["cli"]),
     ("aya", &["tracer"]),
     ("hoodydb_ebpf", &["tracer"]),
-    ("axum", &["http"]),
+    ("axum", &["serve"]),
+    ("tower_http", &["serve"]),
+    ("rustls", &["serve"]),
+    ("tokio_rustls", &["serve"]),
+    ("subtle", &["serve"]),
 ];
 
 /// An arrow that is not in the table.

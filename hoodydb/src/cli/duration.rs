@@ -25,6 +25,12 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     millis.map(Duration::from_millis).ok_or_else(|| format!("'{text}' is too long: a year is the most"))
 }
 
+/// The same, where a number without a unit is seconds, as in the HTTP interface.
+pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let is_bare = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    if is_bare { parse(&format!("{text}s")) } else { parse(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,6 +39,37 @@ impl Failure {
     }
 }
 
+/// What the HTTP interface did not do.
+#[derive(Debug, thiserror::Error)]
+#[error("Error: {text} ({code})")]
+pub struct Refused {
+    text: String,
+    code: String,
+}
+
+impl Refused {
+    /// A refusal, with the code that programs compare.
+    pub fn new(text: impl Into<String>, code: impl Into<String>) -> Self {
+        Self { text: printable(text.into()), code: printable(code.into()) }
+    }
+}
+
+/// The answer is no, which the exit code alone tells.
+#[derive(Debug, thiserror::Error)]
+#[error("no")]
+pub struct No;
+
+/// What is said of an error on standard error; nothing of one that only the exit code tells.
+pub fn said(error: &anyhow::Error) -> Option<String> {
+    if error.is::<No>() {
+        return None;
+    }
+    match error.downcast_ref::<Refused>() {
+        Some(refused) => Some(refused.to_string()),
+        None => Some(format!("hoodydb: {}", line_of(error))),
+    }
+}
+
 /// The exit code of an error.
 pub fn code_of(error: &anyhow::Error) -> u8 {
     if let Some(failure) = error.downcast_ref::<Failure>() {
@@ -80,6 +111,13 @@ mod tests {
         let line = line_of(&anyhow::Error::from(silent).context("cannot ask"));
         let said = "the daemon behind /s does not answer: Input/output error (os error 5)";
         assert_eq!(line, format!("cannot ask: {said}"));
+    }
+
+    #[test]
+    fn refusals_of_the_interface_are_said_as_it_says_them() {
+        assert_eq!(said(&Refused::new("a\nb", "X").into()).as_deref(), Some("Error: a\\nb (X)"));
+        assert_eq!(said(&anyhow::anyhow!("x")).as_deref(), Some("hoodydb: x"));
+        assert_eq!((said(&No.into()), code_of(&No.into())), (None, FAILURE));
     }
 
     #[test]

@@ -5,9 +5,13 @@
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table};
 
 use super::Style;
+use crate::model::printable;
 
 /// A column's title and whether its cells are numbers.
 pub(super) type Column = (&'static str, bool);
+
+/// The same, with a title that is not known before.
+type Titled<'t> = (&'t str, bool);
 
 /// A name column.
 pub(super) const fn name(title: &'static str) -> Column {
@@ -30,8 +34,21 @@ pub(super) fn draw_used(columns: &[Column], rows: Vec<Vec<String>>, optional: &[
     draw(&columns, rows.into_iter().map(keep).collect(), style)
 }
 
+/// Draws rows of whatever has titles of its own; numbers are told by their looks.
+pub fn rows(titles: &[String], rows: Vec<Vec<String>>, style: Style) -> String {
+    let is_number = |at: usize| {
+        let mut cells = rows.iter().filter_map(|row| row.get(at)).filter(|cell| !cell.is_empty()).peekable();
+        cells.peek().is_some() && cells.all(|cell| cell.parse::<f64>().is_ok())
+    };
+    let columns: Vec<(String, bool)> =
+        titles.iter().enumerate().map(|(at, title)| (printable(title), is_number(at))).collect();
+    let columns: Vec<Titled<'_>> = columns.iter().map(|(title, is_number)| (title.as_str(), *is_number)).collect();
+    let rows = rows.iter().map(|row| row.iter().map(printable).collect()).collect();
+    draw(&columns, rows, style)
+}
+
 /// Draws the rows under their titles, each line indented by one blank.
-pub(super) fn draw(columns: &[Column], rows: Vec<Vec<String>>, style: Style) -> String {
+pub(super) fn draw(columns: &[Titled<'_>], rows: Vec<Vec<String>>, style: Style) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     if style.colour {
@@ -39,7 +56,7 @@ pub(super) fn draw(columns: &[Column], rows: Vec<Vec<String>>, style: Style) -> 
     } else {
         table.force_no_tty();
     }
-    let cell = |(text, (_, is_number)): (String, &Column)| {
+    let cell = |(text, (_, is_number)): (String, &Titled<'_>)| {
         Cell::new(text).set_alignment(if *is_number { CellAlignment::Right } else { CellAlignment::Left })
     };
     let titles = columns.iter().map(|column| (column.0.to_owned(), column)).map(cell);

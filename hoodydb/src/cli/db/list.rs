@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
+use crate::cli::ask::{Ask, Place};
 use crate::cli::care::{Care, Database};
 use crate::cli::{exit, print, style, target};
 use crate::control::client::Daemon;
@@ -17,12 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Lists every database, with its size, its log, its journal mode, its tables and its users
 ///
+/// With --dir, --url or HOODYDB_URL they are listed by the HTTP interface, one directory at a time.
 /// Encrypted databases are not known for databases, and are listed while they are open only.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   hoodydb db list
   hoodydb db list --json --mount /hoody/databases
+  hoodydb db list --dir /hoody/databases/app --url http://127.0.0.1:8090
 
 Exit codes:
   as of hoodydb db")]
@@ -33,9 +36,18 @@ pub(super) struct Args {
     /// Print JSON: {"mounts": [{"mountpoint": .., "databases": [{"path": .., "size_bytes": ..}]}]}
     #[arg(long)]
     json: bool,
+    /// The directory, as the HTTP interface names it; the root without it
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["mount", "json"])]
+    dir: Option<String>,
+    #[command(flatten)]
+    place: Place,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
+    let of_the_mount = args.mount.is_some() || args.json;
+    if args.dir.is_some() || args.place.is_named() || (!of_the_mount && args.place.server()?.is_some()) {
+        return args.place.run(Ask::get("/db/list").with_some("dir", args.dir.as_ref()));
+    }
     let (mut mounts, silent) = target::ask_all(args.mount.as_deref(), on_mount)?;
     mounts.sort_by(|one, other| one.mountpoint.cmp(&other.mountpoint));
     let list = DatabaseList { mounts };
