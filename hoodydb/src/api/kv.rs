@@ -1,6 +1,13 @@
-//! KV.
+//! Keys and their values: contract section 6.
 
 use super::{Call, Failure, Roots, Work};
+
+mod prune;
+pub(in crate::api) mod schema;
+mod table;
+mod usable;
+
+pub(in crate::api) use table::Table;
 
 pub(super) fn list(_call: &Call, _roots: &Roots) -> Result<Work, Failure> {
     Err(Failure::unavailable("planned"))
