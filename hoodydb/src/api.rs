@@ -35,6 +35,8 @@ mod path;
 mod route;
 mod slot;
 mod sql;
+#[cfg(test)]
+mod testing;
 mod time_travel;
 mod work;
 

@@ -108,9 +108,8 @@ pub(in crate::api) fn look(connection: &Connection, table: &Table) -> Result<Sta
     if usable::shape(connection, table)? == Shape::Absent {
         return Ok(State::Absent);
     }
-    let insert = &table.triggers()[0];
     Ok(match meta(connection, table)? {
-        Some(meta) if trigger_row(connection, insert)?.is_some() => State::Logged(meta),
+        Some(meta) if is_logged(connection, table)? => State::Logged(meta),
         _ => State::Plain,
     })
 }
@@ -141,6 +140,15 @@ pub(in crate::api) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
     let newest = "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'hoody:kv_changes'), 0), \
                   coalesce((SELECT max(seq) FROM \"hoody:kv_changes\"), 0))";
     connection.prepare_cached(newest)?.query_row([], |row| row.get(0))
+}
+
+/// Whether a table exists and its changes are logged.
+///
+/// # Errors
+/// SQLite's.
+pub(super) fn is_logged(connection: &Connection, table: &Table) -> rusqlite::Result<bool> {
+    let query = "SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = ?1 AND tbl_name = ?2 COLLATE NOCASE";
+    connection.prepare_cached(query)?.exists([&table.triggers()[0], table.name()])
 }
 
 /// Whether a table exists.
