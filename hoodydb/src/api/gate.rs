@@ -236,8 +236,8 @@ mod tests {
     fn nobody_joins_readers_that_a_writer_waits_for() {
         let gate = Gate::default();
         let reader = enter(&gate, Kind::Read).unwrap();
+        let limit = Instant::now() + Duration::from_secs(60);
         std::thread::scope(|scope| {
-            let limit = Instant::now() + Duration::from_secs(60);
             let writer = scope.spawn(|| gate.enter(Kind::Alone, limit, &Inline).is_some());
             while gate.lock().closing == 0 {
                 std::thread::yield_now();
