@@ -43,6 +43,7 @@ mod work;
 pub use call::{Call, Params};
 pub use changes::Stream;
 pub use failure::Failure;
+pub use openapi::text as openapi;
 pub use path::{PUBLIC_ROOT, Roots, clean};
 pub use slot::{Reply, Slot};
 pub use work::{Answer, Body, Create, Job, Mode, Outcome, Session, Task, Work};

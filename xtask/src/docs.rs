@@ -1,4 +1,4 @@
-//! `cargo xtask docs`: docs/CLI.md from the program's own help, so that it never says anything else.
+//! `cargo xtask docs`: docs/CLI.md and docs/openapi.yaml from the program itself, so that they never say anything else.
 
 use anyhow::{Context, Result, bail};
 
@@ -7,27 +7,27 @@ use crate::shell;
 /// Arguments of `docs`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Fail if the file is not up to date, and write nothing
+    /// Fail if a file is not up to date, and write nothing
     #[arg(long)]
     pub check: bool,
 }
 
 impl Args {
-    /// Writes or compares the file.
+    /// Writes or compares the files.
     ///
     /// # Errors
     /// If the program cannot be built, or `--check` finds a difference.
     pub fn run(self) -> Result<()> {
         shell::run(shell::cargo().args(["build", "--release", "--package", "hoodydb"]))?;
-        let text = shell::read(std::process::Command::new(shell::hoodydb()).arg("markdown"))?;
-        let path = shell::root().join("docs/CLI.md");
-        if self.check {
-            let written = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            if written != text {
-                bail!("docs/CLI.md is not what the program says of itself; write it anew with: cargo xtask docs");
+        for (name, arguments) in [("docs/CLI.md", &["markdown"][..]), ("docs/openapi.yaml", &["markdown", "--openapi"])] {
+            let text = shell::read(std::process::Command::new(shell::hoodydb()).args(arguments))?;
+            let path = shell::root().join(name);
+            if !self.check {
+                std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+            } else if std::fs::read_to_string(&path).with_context(|| path.display().to_string())? != text {
+                bail!("{name} is not what the program says of itself; write it anew with: cargo xtask docs");
             }
-            return Ok(());
         }
-        std::fs::write(&path, text).with_context(|| path.display().to_string())
+        Ok(())
     }
 }

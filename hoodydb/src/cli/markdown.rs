@@ -28,10 +28,14 @@ Exit codes:
   1  it failed; the line on standard error says why
   2  the command line is wrong"
 )]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Print docs/openapi.yaml instead
+    #[arg(long)]
+    openapi: bool,
+}
 
-pub(super) fn run(_args: &Args) -> Result<()> {
-    super::print(&document())
+pub(super) fn run(args: &Args) -> Result<()> {
+    if args.openapi { super::print(crate::api::openapi()) } else { super::print(&document()) }
 }
 
 /// The whole file.
