@@ -28,6 +28,7 @@ mod files;
 mod gate;
 mod guard;
 mod health;
+mod held;
 mod history;
 mod kv;
 mod openapi;
@@ -139,14 +140,37 @@ impl Api {
             Ok(Work::Health { verbose }) => slot.fill(self.health(&call, verbose)),
             Ok(Work::Cache) => slot.fill(self.cache()),
             Ok(Work::Changes(follow)) => self.follow(follow, &slot, deadline),
+            Ok(Work::Aside(work)) => self.aside(&slot, work),
+            Ok(Work::Echoing { task, member, value }) => {
+                let dress = task.dress;
+                slot.dress(move |failure| dress(failure).with(member, value.as_str()));
+                self.queue(&slot, task, now, deadline, client);
+            }
             Ok(Work::On(task)) => {
                 slot.dress(task.dress);
-                let Task { path, mode, create, job, .. } = task;
-                let queued = Queued { slot: slot.clone(), mode, create, now, deadline, client, job };
-                self.database(&path).submit(queued, &self.threads);
+                self.queue(&slot, task, now, deadline, client);
             }
         }
         (slot, expires)
+    }
+
+    fn queue(&self, slot: &Slot, task: Task, now: i64, deadline: Instant, client: String) {
+        let Task { path, mode, create, job, .. } = task;
+        let queued = Queued { slot: slot.clone(), mode, create, now, deadline, client, job };
+        self.database(&path).submit(queued, &self.threads);
+    }
+
+    /// Does what takes no database.
+    fn aside(&self, slot: &Slot, work: Box<dyn FnOnce() -> Outcome + Send>) {
+        let slot = slot.clone();
+        self.threads.run(Box::new(move || {
+            if slot.begin() {
+                match work() {
+                    Ok(answer) => slot.fill(answer.response),
+                    Err(failure) => slot.fail(failure),
+                }
+            }
+        }));
     }
 
     /// Takes a request and waits for the answer.

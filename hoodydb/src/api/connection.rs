@@ -3,6 +3,7 @@
 //! Called by [`super::database`], on threads that may block. Waiting for other processes is the mount's part; what it refuses is
 //! tried again here until the deadline. The journal mode is never changed.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::guard::Guard;
+use super::held::Held;
 use super::path::{self, Identity};
 use super::{Failure, Session};
 
@@ -43,10 +46,14 @@ pub(super) struct Handle {
     sqlite: Connection,
     guard: Guard,
     clock: Arc<Clock>,
+    /// The schema whose names were looked at last.
+    schema: Cell<Option<i64>>,
     /// Which file it has open.
     pub(super) identity: Identity,
     /// Whether the database was in WAL mode when it was last looked at.
     pub(super) is_wal: bool,
+    /// Dropped last, behind the connection.
+    _held: Held,
 }
 
 /// The deadline that the progress handler looks at.
@@ -71,19 +78,19 @@ impl Handle {
     /// Opens a file that exists. Its path has no symlink in it, and SQLite refuses one that appears.
     pub(super) fn open(path: &Path, identity: Identity, purpose: Purpose) -> Result<Self, Failure> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let held = Held::new(identity);
         let mut sqlite = Connection::open_with_flags(path, flags)?;
         sqlite.busy_timeout(Duration::ZERO)?;
         sqlite.set_prepared_statement_cache_capacity(STATEMENTS);
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         sqlite.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-        sqlite.pragma_update(None, "cache_size", -CACHE_KIB)?;
         sqlite.pragma_update(None, "query_only", purpose == Purpose::Read)?;
         let clock = Arc::new(Clock { zero: Instant::now(), deadline_ns: AtomicU64::new(u64::MAX) });
         let looks = Arc::clone(&clock);
         sqlite.progress_handler(STEPS, Some(move || looks.is_over()))?;
         let guard = Guard::attach(&mut sqlite)?;
-        Ok(Self { sqlite, guard, clock, identity, is_wal: false })
+        Ok(Self { sqlite, guard, clock, schema: Cell::new(None), identity, is_wal: false, _held: held })
     }
 
     /// The connection itself, for the server's own statements.
@@ -108,23 +115,41 @@ impl Handle {
     /// Takes a snapshot, and looks how the journal is kept.
     pub(super) fn begin_read(&self) -> Result<(), Failure> {
         self.begin("BEGIN DEFERRED")?;
-        let first = self.sqlite.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1").and_then(|mut query| query.exists([]));
-        if let Err(error) = first {
-            self.roll_back();
-            return Err(opened(error));
-        }
-        Ok(())
+        self.look_at_schema().inspect_err(|_| self.roll_back())
     }
 
     /// Takes the write lock.
     pub(super) fn begin_write(&mut self) -> Result<(), Failure> {
         self.begin("BEGIN IMMEDIATE")?;
-        self.look_at_journal()
+        self.look_at_schema().and_then(|()| self.look_at_journal()).inspect_err(|_| self.roll_back())
     }
 
     fn begin(&self, statement: &str) -> Result<(), Failure> {
         self.sqlite.prepare_cached(statement).and_then(|mut begin| begin.execute([])).map_err(opened)?;
         Ok(())
+    }
+
+    /// Reads the head of the file, which tells whether it is a database at all, and the number of its schema.
+    pub(super) fn touch(&self) -> Result<i64, Failure> {
+        let version = "PRAGMA schema_version";
+        let version = self.sqlite.prepare_cached(version).and_then(|mut query| query.query_row([], |row| row.get(0)));
+        version.map_err(opened)
+    }
+
+    fn look_at_schema(&self) -> Result<(), Failure> {
+        let version = self.touch()?;
+        if self.schema.get() != Some(version) {
+            check_names(&self.sqlite)?;
+            // It needs the schema too, so it would wait for a lock when the file is opened.
+            self.sqlite.pragma_update(None, "cache_size", -CACHE_KIB)?;
+            self.schema.set(Some(version));
+        }
+        Ok(())
+    }
+
+    /// Whether it must not be kept for others: see [`Guard::is_spent`].
+    pub(super) fn is_spent(&self) -> bool {
+        self.guard.is_spent()
     }
 
     /// The mode changes rarely, but anybody may change it.
@@ -150,6 +175,26 @@ impl Handle {
             tracing::error!(%error, "cannot roll back");
         }
     }
+}
+
+/// Refuses a schema with names that are not UTF-8: any program can make one, and what lies between SQLite and this room takes every
+/// name for UTF-8.
+///
+/// # Errors
+/// 500 DATABASE_ERROR if there is one; SQLite's.
+pub(super) fn check_names(connection: &Connection) -> Result<(), Failure> {
+    let mut query = connection.prepare("SELECT name, tbl_name, sql FROM sqlite_schema")?;
+    let mut rows = query.raw_query();
+    while let Some(row) = rows.next()? {
+        for at in 0..3 {
+            if let ValueRef::Text(text) = row.get_ref(at)?
+                && std::str::from_utf8(text).is_err()
+            {
+                return Err(Failure::database(&"a name in the schema is not UTF-8"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// An error at the first touch of a file: it may be no database at all.

@@ -21,8 +21,8 @@ use super::{Failure, history};
 /// the parent does not exist and must not be made, 500 if the disk fails.
 pub(super) fn file(roots: &Roots, path: &Path, create: Create) -> Result<Identity, Failure> {
     let parent = path.parent().ok_or_else(|| Failure::path("the path has no parent"))?;
-    if create != Create::InParent && !parent.exists() {
-        directories(roots, parent)?;
+    if create != Create::InParent {
+        parents(roots, path)?;
     }
     let real = parent.canonicalize().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => super::path::no_database(),
@@ -55,8 +55,12 @@ fn forbidden() -> Failure {
     Failure::new(StatusCode::FORBIDDEN, "FORBIDDEN", "the path leads out of the root")
 }
 
-/// Makes missing parents; the deepest that exists must lie below the root.
-fn directories(roots: &Roots, parent: &Path) -> Result<(), Failure> {
+/// Makes missing parents of a path; the deepest that exists must lie below the root.
+///
+/// # Errors
+/// 403 if it does not, 400 if one cannot be a directory, 500 if the disk fails.
+pub(super) fn parents(roots: &Roots, path: &Path) -> Result<(), Failure> {
+    let Some(parent) = path.parent().filter(|parent| !parent.exists()) else { return Ok(()) };
     let existing = parent.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
     let real = existing.canonicalize().map_err(|error| Failure::internal(&error))?;
     if !roots.contains(&real) {
@@ -72,8 +76,8 @@ fn directories(roots: &Roots, parent: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Starts with a dot, which no name of a request does.
-fn partial_name() -> String {
+/// A name for what is not whole yet. It starts with a dot, which no name of a request does.
+pub(super) fn partial_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!(".hoodydb-{}-{}.new", std::process::id(), COUNT.fetch_add(1, Relaxed))
 }
@@ -85,7 +89,11 @@ fn write(partial: &Path) -> Result<(), Failure> {
     sqlite.close().map_err(|(_, error)| Failure::from(error))
 }
 
-fn publish(partial: &Path, path: &Path) -> Result<(), Failure> {
+/// Gives what is whole its own name.
+///
+/// # Errors
+/// 409 DATABASE_EXISTS if something has it already.
+pub(super) fn publish(partial: &Path, path: &Path) -> Result<(), Failure> {
     match renameat_with(CWD, partial, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         Err(Errno::EXIST) => Err(exists()),
@@ -94,7 +102,8 @@ fn publish(partial: &Path, path: &Path) -> Result<(), Failure> {
     }
 }
 
-fn remove(path: &Path) {
+/// Removes what was not made.
+pub(super) fn remove(path: &Path) {
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != std::io::ErrorKind::NotFound
     {

@@ -208,6 +208,9 @@ impl Database {
 
     /// Keeps a connection for later tasks.
     fn keep(&self, purpose: Purpose, handle: Handle) {
+        if handle.is_spent() {
+            return;
+        }
         handle.set_deadline(None);
         let mut idle = self.idle();
         if idle.iter().filter(|(other, _)| *other == purpose).count() < READERS {

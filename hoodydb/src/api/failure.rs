@@ -79,6 +79,12 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "internal error")
     }
 
+    /// 500 of a database: I/O, corruption, a full disk; the cause is logged, never sent.
+    pub fn database(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%cause, "SQLite failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "DATABASE_ERROR", "internal database error")
+    }
+
     /// The same with one more member of its body.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -148,10 +154,7 @@ impl From<rusqlite::Error> for Failure {
             ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::AuthorizationForStatementDenied => {
                 bad("SQL_ERROR", text)
             }
-            _ => {
-                tracing::error!(%error, "SQLite failed");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "DATABASE_ERROR", "internal database error")
-            }
+            _ => Self::database(&error),
         }
     }
 }

@@ -138,10 +138,17 @@ pub struct Place {
 }
 
 /// Which file it is: a name may be given to another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     dev: u64,
     ino: u64,
+}
+
+impl Identity {
+    /// By the numbers that stat(2) gives.
+    pub(super) fn new(dev: u64, ino: u64) -> Self {
+        Self { dev, ino }
+    }
 }
 
 fn identity(meta: &std::fs::Metadata) -> Result<Identity, Failure> {

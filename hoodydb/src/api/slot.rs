@@ -19,13 +19,13 @@ pub struct Slot(Arc<Mutex<State>>);
 struct State {
     reply: Option<Reply>,
     begun: bool,
-    dress: fn(Failure) -> Failure,
+    dress: Box<dyn Fn(Failure) -> Failure + Send>,
 }
 
 impl Slot {
     /// A slot that is open.
     pub fn new(reply: Reply) -> Self {
-        Self(Arc::new(Mutex::new(State { reply: Some(reply), begun: false, dress: |failure| failure })))
+        Self(Arc::new(Mutex::new(State { reply: Some(reply), begun: false, dress: Box::new(|failure| failure) })))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -33,8 +33,8 @@ impl Slot {
     }
 
     /// What this endpoint's failures have beside `error` and `code`.
-    pub(super) fn dress(&self, dress: fn(Failure) -> Failure) {
-        self.state().dress = dress;
+    pub(super) fn dress(&self, dress: impl Fn(Failure) -> Failure + Send + 'static) {
+        self.state().dress = Box::new(dress);
     }
 
     /// Begins the work; false if nobody waits for it any more.
@@ -59,8 +59,8 @@ impl Slot {
 
     /// Gives a failure, dressed as this endpoint's failures are.
     pub(super) fn fail(&self, failure: Failure) {
-        let dress = self.state().dress;
-        self.fill(dress(failure).response());
+        let dressed = (self.state().dress)(failure);
+        self.fill(dressed.response());
     }
 
     /// Ends the wait of work that has not begun, with 503 DATABASE_BUSY; whatever has begun goes on.

@@ -27,6 +27,17 @@ pub enum Work {
     Done(Response<Body>),
     /// Something is to be done on a database.
     On(Task),
+    /// The same, whose failures tell a parameter as it was sent.
+    Echoing {
+        /// What is to be done.
+        task: Task,
+        /// The member of the failures' bodies.
+        member: &'static str,
+        /// What was sent.
+        value: String,
+    },
+    /// Something that takes a thread that may block, and no database.
+    Aside(Box<dyn FnOnce() -> Outcome + Send>),
     /// A page of changes, or a wait for one.
     Changes(changes::Follow),
     /// A description of the server, made by [`super::Api`].

@@ -16,27 +16,36 @@ impl Database {
             if tasks.is_empty() {
                 return;
             }
-            match self.connect(Purpose::Read, Create::No) {
-                Err(failure) => fail_all(tasks, &failure),
-                Ok(handle) => {
-                    if self.read_some(&handle, tasks, threads) {
-                        self.keep(Purpose::Read, handle);
-                    }
-                }
+            // The connection is opened and given back behind the gate: one that waits there would keep a file that is to go in use.
+            let last = tasks.iter().map(|task| task.deadline).max();
+            let Some(pass) = last.and_then(|deadline| self.gate.enter(Kind::Read, deadline, &**threads)) else {
+                fail_all(tasks, &Failure::busy());
+                continue;
+            };
+            let again = match self.connect(Purpose::Read, Create::No) {
+                Err(failure) => self.unconnected(tasks, &failure),
+                Ok(handle) => self.read_some(handle, tasks),
+            };
+            drop(pass);
+            for task in again {
+                self.submit(Queued { mode: Mode::WriteAlone, ..task }, threads);
             }
         }
     }
 
-    /// Answers tasks from one snapshot; whether the connection is as it was.
-    fn read_some(self: &Arc<Self>, handle: &Handle, mut tasks: Vec<Queued>, threads: &Arc<dyn Threads>) -> bool {
-        let last = tasks.iter().map(|task| task.deadline).max();
-        let Some(pass) = last.and_then(|deadline| self.gate.enter(Kind::Read, deadline, &**threads)) else {
-            fail_all(tasks, &Failure::busy());
-            return true;
-        };
+    /// Fails tasks that have no file; gives back those that may make it.
+    fn unconnected(&self, tasks: Vec<Queued>, failure: &Failure) -> Vec<Queued> {
+        let makes = |task: &Queued| failure.code == "DATABASE_NOT_FOUND" && task.create != Create::No;
+        let (makers, others) = tasks.into_iter().partition(makes);
+        fail_all(others, failure);
+        makers
+    }
+
+    /// Answers tasks from one snapshot; gives back those that have to write.
+    fn read_some(&self, handle: Handle, mut tasks: Vec<Queued>) -> Vec<Queued> {
         if let Err(failure) = patiently(|| handle.begin_read(), || expire(&mut tasks)) {
             fail_all(tasks, &failure);
-            return false;
+            return Vec::new();
         }
         let mut again = Vec::new();
         for mut task in tasks {
@@ -46,17 +55,13 @@ impl Database {
             let session = handle.session(&self.path, task.now, task.deadline, self.max_response_bytes);
             match (task.job)(&session) {
                 Err(failure) if failure.code == "DATABASE_READONLY" && task.mode == Mode::ReadAlone => {
-                    task.mode = Mode::WriteAlone;
                     again.push(task);
                 }
                 outcome => self.answer(&task, outcome),
             }
         }
         handle.roll_back();
-        drop(pass);
-        for task in again {
-            self.submit(task, threads);
-        }
-        true
+        self.keep(Purpose::Read, handle);
+        again
     }
 }

@@ -7,7 +7,7 @@ use rusqlite::ErrorCode;
 use super::super::connection::{Handle, PAUSES, Purpose, patiently};
 use super::super::gate::{Kind, Pass};
 use super::super::work::{Create, Mode, Outcome};
-use super::super::{Failure, Threads};
+use super::super::{Failure, Threads, sql};
 use super::{Database, Queued, SHARED_MAX, expire, fail_all};
 
 /// How long a writer of a WAL database keeps readers from joining, to be queued by the mount.
@@ -140,7 +140,7 @@ impl Database {
             }
         }
         for (task, outcome) in done {
-            self.answer(&task, committed.clone().and(outcome));
+            self.answer(&task, settled(&committed, outcome));
         }
         self.commits.add();
         Vec::new()
@@ -191,6 +191,9 @@ impl Database {
             Ok(handle) => handle,
             Err(failure) => return task.slot.fail(failure),
         };
+        if let Err(failure) = patiently(|| handle.touch(), || task.is_over()) {
+            return task.slot.fail(failure);
+        }
         if !task.slot.begin() {
             return;
         }
@@ -213,4 +216,12 @@ impl Database {
             }
         }
     }
+}
+
+/// What came of work whose transaction has ended: the query history is told that what was done is undone.
+fn settled(committed: &Result<(), Failure>, outcome: Outcome) -> Outcome {
+    let Err(failure) = committed else { return outcome };
+    let mut records = outcome.map_or_else(|failure| failure.records, |answer| answer.records);
+    sql::undo(&mut records);
+    Err(failure.clone().recorded(records))
 }
