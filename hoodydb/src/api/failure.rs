@@ -113,11 +113,13 @@ impl Failure {
 
     /// The answer: `{"error":…,"code":…}` and the further members.
     pub fn response(&self) -> Response<Body> {
-        let mut body = Map::new();
-        body.insert("error".to_owned(), self.text.clone().into());
-        body.insert("code".to_owned(), self.code.into());
-        body.extend(self.members.clone());
-        let mut response = Response::new(Body::Whole(Bytes::from(Value::Object(body).to_string())));
+        // `error` and `code` first: people read them.
+        let mut body = format!("{{\"error\":{},\"code\":{}", Value::from(self.text.as_str()), Value::from(self.code));
+        for (name, value) in &self.members {
+            body.push_str(&format!(",{}:{value}", Value::from(name.as_str())));
+        }
+        body.push('}');
+        let mut response = Response::new(Body::Whole(Bytes::from(body)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
