@@ -8,6 +8,7 @@ mod error;
 pub mod parent;
 mod plan;
 mod record;
+pub mod socket_place;
 mod step;
 
 pub use error::HostError;

@@ -21,6 +21,7 @@ use crate::host::{Documents, Record, Site, plan};
 Examples:
   hoodydb install --dry-run
   hoodydb install
+  hoodydb install --http hoodydb
 
 Exit codes:
   0  the host is set up
@@ -33,6 +34,9 @@ pub(super) struct Args {
     /// Do not start the service
     #[arg(long)]
     no_start: bool,
+    /// Also the service of the HTTP interface, run by this user, which is to exist (useradd --system hoodydb); needs systemd
+    #[arg(long, value_name = "USER")]
+    http: Option<String>,
 }
 
 /// Takes back what install did, and gives container engines their configuration back
@@ -57,7 +61,9 @@ pub(super) struct UninstallArgs {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     check_root()?;
-    let steps = plan(&Site::look(!args.no_start), &documents()?);
+    let site = Site::look(!args.no_start, args.http.clone());
+    check_http(&site)?;
+    let steps = plan(&site, &documents()?);
     let (mut record, mut changed) = (Record::load()?, false);
     for step in steps {
         if step.is_done(changed)? {
@@ -88,7 +94,7 @@ pub(super) fn uninstall(args: &UninstallArgs) -> Result<()> {
         }
     }
     let mut record = Record::load()?;
-    for step in plan(&Site::look(true), &documents()?).iter().rev() {
+    for step in plan(&Site::look(true, http_unit()), &documents()?).iter().rev() {
         let Some(line) = step.describe_undo() else { continue };
         if !step.is_undoable(&record)? {
             continue;
@@ -104,6 +110,28 @@ pub(super) fn uninstall(args: &UninstallArgs) -> Result<()> {
     } else {
         "the databases stay in /var/lib/hoodydb/databases\n"
     })
+}
+
+/// Whether there is a service of the HTTP interface to take back; its user is in its file.
+fn http_unit() -> Option<String> {
+    let places = ["/etc/systemd/system/hoodydb-http.service", "/lib/systemd/system/hoodydb-http.service"];
+    places.iter().any(|place| std::path::Path::new(place).exists()).then(String::new)
+}
+
+/// The service of the HTTP interface is systemd's, and a package has its own.
+fn check_http(site: &Site) -> Result<()> {
+    let Some(user) = &site.http else { return Ok(()) };
+    if user.is_empty() || !user.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+        return Err(Failure::new(exit::USAGE, "--http: this is no name of a user").into());
+    }
+    if site.is_packaged {
+        let line = "the package has the service: useradd --system hoodydb && systemctl enable --now hoodydb-http.service";
+        return Err(Failure::new(exit::FAILURE, line).into());
+    }
+    if !site.has_systemd {
+        return Err(Failure::new(exit::FAILURE, "--http needs systemd: run hoodydb serve as its documentation tells").into());
+    }
+    Ok(())
 }
 
 fn check_root() -> Result<()> {

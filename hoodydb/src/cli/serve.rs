@@ -8,6 +8,7 @@ use rustix::fs::Access;
 
 use super::exit::{self, Failure};
 use crate::api::{Roots, Settings};
+use crate::host::socket_place;
 use crate::model::printable;
 use crate::serve::{self, Options, TlsFiles, Token, Tokens};
 use crate::telemetry;
@@ -44,7 +45,7 @@ pub(super) struct Args {
     /// Allow an address of --listen that other machines reach without a token
     #[arg(long)]
     listen_anywhere: bool,
-    /// A unix socket to listen on; can be given more than once [default: /hoody/http.sock where it can be made]
+    /// A unix socket to listen on; can be given more than once [default: /hoody/http.sock where there is a place for it]
     #[arg(long, value_name = "PATH")]
     socket: Vec<PathBuf>,
     /// Make no unix socket
@@ -86,6 +87,9 @@ pub(super) struct Args {
     /// The most change streams at a time
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_streams: usize,
+    /// Only make the place of /hoody/http.sock, for a server of this user; needs root
+    #[arg(long, value_name = "USER")]
+    prepare_socket: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -98,7 +102,22 @@ enum QueryHistory {
 
 pub(super) fn run(args: Args) -> Result<()> {
     telemetry::to_stderr();
+    if let Some(user) = &args.prepare_socket {
+        if !socket_place::prepare(user_id(user)?)? {
+            tracing::warn!("/hoody has no place for a socket: it is made by hoodydb mount, once /hoody is not in use any more");
+        }
+        return Ok(());
+    }
     Ok(serve::run(options(args)?)?)
+}
+
+/// The number of a user of this host.
+fn user_id(user: &str) -> Result<u32> {
+    let table = std::fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
+    let lines = table.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let found = lines.filter(|line| line.first() == Some(&user)).find_map(|line| line.get(2)?.parse().ok());
+    let number = found.or_else(|| user.parse().ok());
+    number.ok_or_else(|| Failure::new(exit::USAGE, format!("there is no user '{}'", printable(user))).into())
 }
 
 fn options(args: Args) -> Result<Options> {
@@ -124,7 +143,7 @@ fn options(args: Args) -> Result<Options> {
     let tls = args.tls_cert.zip(args.tls_key).map(|(certificates, key)| TlsFiles { certificates, key });
     let passed = passed();
     Ok(Options {
-        sockets: if args.no_socket { Vec::new() } else { sockets(args.socket, passed) },
+        sockets: if args.no_socket { Vec::new() } else { sockets(args.socket, passed)? },
         listen,
         passed,
         tls,
@@ -153,13 +172,26 @@ fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>> {
 }
 
 /// Those that are named, or the one that containers see.
-fn sockets(named: Vec<PathBuf>, passed: u32) -> Vec<PathBuf> {
-    if named.is_empty() {
-        let default = Path::new(SOCKET);
-        let writable = default.parent().is_some_and(|parent| rustix::fs::access(parent, Access::WRITE_OK).is_ok());
-        return if passed == 0 && writable { vec![default.to_owned()] } else { Vec::new() };
+fn sockets(named: Vec<PathBuf>, passed: u32) -> Result<Vec<PathBuf>> {
+    let place = Path::new(socket_place::WRITABLE);
+    if !named.is_empty() {
+        // The name in /hoody is a link to the place.
+        let is_there = place.is_dir();
+        let real = |path: PathBuf| match path == Path::new(SOCKET) && is_there {
+            true => place.join(socket_place::SOCKET),
+            false => path,
+        };
+        return Ok(named.into_iter().map(real).collect());
     }
-    named
+    if passed > 0 {
+        return Ok(Vec::new());
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root && !place.is_dir() {
+        socket_place::prepare(0)?;
+    }
+    let is_ours = rustix::fs::access(place, Access::WRITE_OK).is_ok();
+    Ok(if is_ours { vec![place.join(socket_place::SOCKET)] } else { Vec::new() })
 }
 
 /// How many sockets systemd has passed to this process.

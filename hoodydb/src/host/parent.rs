@@ -5,6 +5,7 @@
 //! ```text
 //!   /hoody            tmpfs of 64 KiB, source "hoodydb", read-only, shared     bound into containers: rbind, rslave
 //!   /hoody/databases  an empty directory; the daemon mounts here, and the kernel carries that into the containers
+//!   /hoody/http       an empty directory for the socket of a server (socket_place.rs), and http.sock, a link to it
 //! ```
 //!
 //! # Source
@@ -21,7 +22,7 @@ use rustix::mount::{
     fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
 };
 
-use super::HostError;
+use super::{HostError, socket_place};
 use crate::model::printable;
 use crate::process::mounts::{Mount, mounted_at, mounts_of};
 
@@ -34,7 +35,7 @@ pub const CHILD: &str = "databases";
 /// What the mount table calls it.
 pub const SOURCE: &str = "hoodydb";
 
-/// It holds one empty directory.
+/// It holds two empty directories and a link.
 const SIZE: &str = "64k";
 
 /// Names that an error tells.
@@ -104,6 +105,7 @@ pub fn remove(parent: &Path) -> io::Result<bool> {
     if !is_there(parent)? {
         return Ok(false);
     }
+    socket_place::remove(parent)?;
     rustix::mount::unmount(parent, UnmountFlags::NOFOLLOW)?;
     Ok(true)
 }
@@ -160,6 +162,9 @@ fn build(parent: &Path) -> Result<(), Errno> {
         MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let tree = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)?;
     rustix::fs::mkdirat(&tree, CHILD, Mode::from_raw_mode(0o755))?;
+    rustix::fs::mkdirat(&tree, socket_place::NAME, Mode::from_raw_mode(0o755))?;
+    let link = format!("{}/{}", socket_place::NAME, socket_place::SOCKET);
+    rustix::fs::symlinkat(link, &tree, socket_place::SOCKET)?;
     fsconfig_set_flag(&context, "ro")?;
     fsconfig_reconfigure(&context)?;
     move_mount(&tree, "", CWD, parent, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;

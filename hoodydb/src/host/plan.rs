@@ -7,6 +7,12 @@ use super::Step;
 /// The service, as the Debian package has it.
 const UNIT: &str = include_str!("../../assets/hoodydb.service");
 
+/// The service of the HTTP interface, as the Debian package has it.
+const HTTP_UNIT: &str = include_str!("../../assets/hoodydb-http.service");
+
+/// The user that the assets name.
+const USER_IN_ASSETS: &str = "hoodydb";
+
 /// The same for hosts without systemd.
 const SCRIPT: &str = include_str!("../../assets/hoodydb.init");
 
@@ -34,11 +40,13 @@ pub struct Site {
     pub has_update_rc: bool,
     /// Whether the service is started.
     pub start: bool,
+    /// The user of the service of the HTTP interface, where that is wanted.
+    pub http: Option<String>,
 }
 
 impl Site {
     /// Looks at this host.
-    pub fn look(start: bool) -> Self {
+    pub fn look(start: bool, http: Option<String>) -> Self {
         let program = std::fs::read_link("/proc/self/exe").unwrap_or_else(|_| PROGRAM_IN_ASSETS.into());
         Self {
             is_packaged: is_packaged(&program),
@@ -46,6 +54,7 @@ impl Site {
             has_systemd: Path::new("/run/systemd/system").is_dir(),
             has_update_rc: Path::new("/usr/sbin/update-rc.d").exists(),
             start,
+            http,
         }
     }
 }
@@ -90,12 +99,21 @@ pub fn plan(site: &Site, documents: &Documents) -> Vec<Step> {
     if !site.is_packaged {
         let text = |asset: &str| asset.replace(PROGRAM_IN_ASSETS, &program.to_string_lossy());
         steps.extend(if site.has_systemd {
-            with_systemd(text(UNIT), site.start)
+            let mut steps = with_systemd("hoodydb", text(UNIT), site.start);
+            if let Some(user) = &site.http {
+                let unit = text(HTTP_UNIT)
+                    .replace(&format!("User={USER_IN_ASSETS}\n"), &format!("User={user}\n"))
+                    .replace(&format!("--prepare-socket {USER_IN_ASSETS}\n"), &format!("--prepare-socket {user}\n"));
+                steps.extend(with_systemd("hoodydb-http", unit, site.start));
+            }
+            steps
         } else {
             by_script(text(SCRIPT), site)
         });
     } else if site.has_systemd {
-        steps.push(command("/run/systemd/system", "true", "systemctl disable --now hoodydb.service", "true"));
+        let names = ["hoodydb"].into_iter().chain(site.http.as_ref().map(|_| "hoodydb-http"));
+        let stop = |name| format!("systemctl disable --now {name}.service");
+        steps.extend(names.map(|name| command("/run/systemd/system", "true", &stop(name), "true")));
     } else {
         steps.push(command("/etc/init.d/hoodydb", "true", "/etc/init.d/hoodydb stop", "true"));
     }
@@ -115,22 +133,23 @@ fn documents_in_place(documents: &Documents) -> Vec<Step> {
     pages.chain(completions).collect()
 }
 
-fn with_systemd(unit: String, start: bool) -> Vec<Step> {
-    let path = "/etc/systemd/system/hoodydb.service";
-    let command = |install: &str, uninstall: &str, check: &str| command(path, install, uninstall, check);
+fn with_systemd(name: &str, unit: String, start: bool) -> Vec<Step> {
+    let path = format!("/etc/systemd/system/{name}.service");
+    let command = |install: &str, uninstall: &str, check: &str| command(&path, install, uninstall, check);
     let mut steps = vec![
         // Taken back after the file.
         self::command("/run/systemd/system", "true", "systemctl daemon-reload", "true"),
-        Step::File { path: path.into(), text: unit, mode: 0o644 },
+        Step::File { path: (&path).into(), text: unit, mode: 0o644 },
         command("systemctl daemon-reload", "", ""),
         command(
-            "systemctl enable hoodydb.service",
-            "systemctl disable --now hoodydb.service",
-            "systemctl is-enabled --quiet hoodydb.service",
+            &format!("systemctl enable {name}.service"),
+            &format!("systemctl disable --now {name}.service"),
+            &format!("systemctl is-enabled --quiet {name}.service"),
         ),
     ];
     if start {
-        steps.push(command("systemctl start hoodydb.service", "", "systemctl is-active --quiet hoodydb.service"));
+        let check = format!("systemctl is-active --quiet {name}.service");
+        steps.push(command(&format!("systemctl start {name}.service"), "", &check));
     }
     steps
 }
@@ -175,6 +194,7 @@ mod tests {
             has_systemd: true,
             has_update_rc: true,
             start: true,
+            http: None,
         }
     }
 
@@ -192,6 +212,19 @@ mod tests {
         let all = [("systemd", site()), ("no systemd", without_systemd), ("a package", packaged)];
         let text = all.map(|(name, site)| format!("=== {name}\n{}\n", lines(&site)));
         insta::assert_snapshot!(text.join("\n"));
+    }
+
+    #[test]
+    fn the_http_service_runs_as_the_user_that_is_named() {
+        let steps = plan(&Site { http: Some("db".to_owned()), ..site() }, &Documents::default());
+        let unit = steps.iter().find_map(|step| match step {
+            Step::File { path, text, .. } if path.ends_with("hoodydb-http.service") => Some(text.clone()),
+            _ => None,
+        });
+        let unit = unit.unwrap();
+        for line in ["User=db", "ExecStartPre=+/usr/local/bin/hoodydb serve --prepare-socket db"] {
+            assert!(unit.lines().any(|other| other == line), "{unit}");
+        }
     }
 
     #[test]
