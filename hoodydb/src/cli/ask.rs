@@ -36,7 +36,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// Where the databases are, and how the answer is shown.
 #[derive(Debug, clap::Args)]
 pub(super) struct Place {
-    /// Ask a server: http://HOST:PORT, https://HOST:PORT or unix:/PATH [env: HOODYDB_URL; else this host's mount is used without one]
+    /// Ask this server: http://HOST:PORT, https://HOST:PORT or unix:/PATH; without one it is done here [env: HOODYDB_URL]
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<Url>,
     /// The server's token [env: HOODYDB_TOKEN]
