@@ -157,7 +157,8 @@ mod tests {
         assert_eq!(received(0, 0, now, 10, 0), Ok(0));
         assert_eq!(received(5, 2, now, 10, 0), Ok(10));
         assert_eq!(received(6, 2, now, 10, 0), Err("the body is larger than 10 bytes".to_owned()));
-        let declared = receive(Body::empty(), Some(11), true, 10, &Arc::new(Semaphore::new(0)));
+        let memory = Arc::new(Semaphore::new(0));
+        let declared = receive(Body::empty(), Some(11), true, 10, &memory);
         assert_eq!(run(declared).unwrap_err().code, "PAYLOAD_TOO_LARGE");
     }
 
