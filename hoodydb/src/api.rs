@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -30,6 +31,7 @@ mod guard;
 mod health;
 mod held;
 mod history;
+mod inline;
 mod kv;
 mod openapi;
 mod path;
@@ -38,6 +40,7 @@ mod slot;
 mod sql;
 #[cfg(test)]
 mod testing;
+mod tick;
 mod time_travel;
 mod work;
 
@@ -101,6 +104,8 @@ pub struct Api {
     threads: Arc<dyn Threads>,
     open: Mutex<Open>,
     figures: health::Figures,
+    streams: Arc<changes::Streams>,
+    ticks: AtomicU64,
 }
 
 /// The databases in use, with when each was last asked for.
@@ -113,7 +118,9 @@ struct Open {
 impl Api {
     /// Sets it up.
     pub fn new(settings: Settings, threads: Arc<dyn Threads>) -> Arc<Self> {
-        Arc::new(Self { settings, threads, open: Mutex::default(), figures: health::Figures::new() })
+        let streams = changes::Streams::new(settings.max_streams);
+        let (open, figures, ticks) = (Mutex::default(), health::Figures::new(), AtomicU64::new(0));
+        Arc::new(Self { settings, threads, open, figures, streams, ticks })
     }
 
     /// How it is set up.
@@ -156,7 +163,8 @@ impl Api {
 
     fn queue(&self, slot: &Slot, task: Task, now: i64, deadline: Instant, client: String) {
         let Task { path, mode, create, job, .. } = task;
-        let queued = Queued { slot: slot.clone(), mode, create, now, deadline, client, job };
+        let expires = deadline.checked_sub(call::LOCK_MARGIN).unwrap_or(deadline);
+        let queued = Queued { slot: slot.clone(), mode, create, now, deadline, expires, client, job };
         self.database(&path).submit(queued, &self.threads);
     }
 
@@ -234,14 +242,19 @@ impl Api {
             *used = count;
             return Arc::clone(database);
         }
+        let mut closed = None;
         if open.databases.len() >= DATABASES_MAX {
             let idle = open.databases.iter().filter(|(_, (_, database))| database.is_idle() && Arc::strong_count(database) == 1);
             let oldest = idle.min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone());
-            oldest.map(|path| open.databases.remove(&path));
+            closed = oldest.and_then(|path| open.databases.remove(&path));
         }
-        let (roots, most) = (self.settings.roots.clone(), self.settings.max_response_bytes);
-        let database = Arc::new(Database::new(key.clone(), roots, most));
+        let Settings { roots, max_response_bytes, query_history, .. } = &self.settings;
+        let database = Arc::new(Database::new(key.clone(), roots.clone(), *max_response_bytes, *query_history));
         open.databases.insert(key, (count, Arc::clone(&database)));
+        drop(open);
+        if let Some((_, closed)) = closed {
+            self.flush(&closed, true, None);
+        }
         database
     }
 

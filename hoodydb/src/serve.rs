@@ -48,6 +48,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Of [`GRACE`], how long requests that have not begun may still begin.
 const BEGIN: Duration = Duration::from_secs(2);
 
+/// How often [`Api::tick`] is called.
+const TICK: Duration = Duration::from_secs(1);
+
 /// How the server is set up.
 #[derive(Debug)]
 pub struct Options {
@@ -134,10 +137,14 @@ async fn serve(options: Options, tls: Option<tokio_rustls::TlsAcceptor>, most: u
         .collect();
     drop(alive);
     notify::ready();
-    stops.wait().await;
+    tokio::select! {
+        () = stops.wait() => (),
+        () = tick(&server.api) => (),
+    }
     notify::stopping();
     tracing::info!("ending: no more requests are taken");
     let _ = stage.send(Stage::Draining);
+    close(&server.api).await;
     for task in accepting {
         let _ = task.await;
     }
@@ -147,11 +154,31 @@ async fn serve(options: Options, tls: Option<tokio_rustls::TlsAcceptor>, most: u
             all_gone.recv().await;
         }
     });
-    match drained.await {
+    let drained = drained.await;
+    // Whatever was done meanwhile is told too.
+    close(&server.api).await;
+    match drained {
         Ok(()) => tracing::info!("ended"),
         Err(_) => tracing::warn!(requests = server.crowd.len(), "ended with requests under way: they are rolled back"),
     }
     Ok(())
+}
+
+/// Ends streams, and has the query histories written.
+async fn close(api: &Arc<Api>) {
+    let api = Arc::clone(api);
+    let _ = tokio::task::spawn_blocking(move || api.close()).await;
+}
+
+/// Has the interface do what it does between requests.
+async fn tick(api: &Arc<Api>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let api = Arc::clone(api);
+        let _ = tokio::task::spawn_blocking(move || api.tick()).await;
+    }
 }
 
 /// The signals that end the server; caught from here on.

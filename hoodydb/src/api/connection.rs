@@ -14,6 +14,7 @@ use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::database::Database;
 use super::guard::Guard;
 use super::held::Held;
 use super::path::{self, Identity};
@@ -107,9 +108,17 @@ impl Handle {
     }
 
     /// What a job sees of the connection.
-    pub(super) fn session<'c>(&'c self, path: &'c Path, now: i64, deadline: Instant, most: usize) -> Session<'c> {
+    pub(super) fn session<'c>(&'c self, database: &'c Database, now: i64, deadline: Instant) -> Session<'c> {
         self.set_deadline(Some(deadline));
-        Session { connection: &self.sqlite, path, now, deadline, max_response_bytes: most, guard: &self.guard }
+        Session {
+            connection: &self.sqlite,
+            path: database.path(),
+            now,
+            deadline,
+            max_response_bytes: database.max_response_bytes(),
+            history: &database.history,
+            guard: &self.guard,
+        }
     }
 
     /// Takes a snapshot, and looks how the journal is kept.

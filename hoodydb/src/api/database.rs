@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::call::LOCK_MARGIN;
 use super::connection::{Handle, Purpose};
 use super::gate::Gate;
 use super::path::{self, Place, Roots};
 use super::slot::Slot;
 use super::work::{Create, Job, Mode};
-use super::{Failure, Threads, create, history};
+use super::{Failure, Threads, changes, create, history};
 
 mod reading;
 mod writing;
@@ -33,6 +32,8 @@ pub(super) struct Queued {
     pub(super) create: Create,
     pub(super) now: i64,
     pub(super) deadline: Instant,
+    /// Until when locks are waited for.
+    pub(super) expires: Instant,
     /// Who asks, for the query history.
     pub(super) client: String,
     pub(super) job: Job,
@@ -41,7 +42,13 @@ pub(super) struct Queued {
 impl Queued {
     /// Whether it waits too long for a lock.
     fn is_over(&self) -> bool {
-        Instant::now() + LOCK_MARGIN >= self.deadline
+        Instant::now() >= self.expires
+    }
+
+    /// The same, of which nothing is done any more.
+    fn anew(self) -> Self {
+        self.slot.begin_anew();
+        self
     }
 
     /// Whether others may share its transaction.
@@ -62,6 +69,8 @@ pub(super) struct Database {
     idle: Mutex<Vec<(Purpose, Handle)>>,
     /// What the query history has still to be told.
     pub(super) history: history::Pending,
+    /// Looks for changes while somebody follows.
+    pub(super) watcher: changes::Watcher,
     /// Wakes those that wait for changes; counts commits of this server.
     pub(super) commits: Commits,
 }
@@ -87,7 +96,8 @@ impl Commits {
         *self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self) {
+    /// Counts one more, and wakes all that wait.
+    pub(super) fn wake(&self) {
         *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.more.notify_all();
     }
@@ -103,7 +113,7 @@ impl Commits {
 }
 
 impl Database {
-    pub(super) fn new(path: PathBuf, roots: Roots, max_response_bytes: usize) -> Self {
+    pub(super) fn new(path: PathBuf, roots: Roots, max_response_bytes: usize, query_history: bool) -> Self {
         Self {
             path,
             roots,
@@ -111,7 +121,8 @@ impl Database {
             lanes: Mutex::default(),
             gate: Gate::default(),
             idle: Mutex::default(),
-            history: history::Pending::default(),
+            history: history::Pending::new(query_history),
+            watcher: changes::Watcher::default(),
             commits: Commits::default(),
         }
     }
@@ -119,6 +130,11 @@ impl Database {
     /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The most bytes of an answer.
+    pub(super) fn max_response_bytes(&self) -> usize {
+        self.max_response_bytes
     }
 
     /// Whether no task is under way or waits.
@@ -193,10 +209,15 @@ impl Database {
             (Some(_), Create::New) => return Err(create::exists()),
             (None, Create::No) => {
                 self.forget();
+                self.history.clear();
                 return Err(path::no_database());
             }
-            (None, create) => create::file(&self.roots, &self.path, create)?,
+            (None, create) => {
+                self.history.clear();
+                create::file(&self.roots, &self.path, create)?
+            }
         };
+        self.history.belongs_to(identity);
         let mut idle = self.idle();
         idle.retain(|(_, handle)| handle.identity == identity);
         if let Some(at) = idle.iter().position(|(other, _)| *other == purpose) {

@@ -34,12 +34,13 @@ mod tests;
 mod ttl;
 mod usable;
 
+pub(in crate::api) use content::inline;
 pub(in crate::api) use entry::{Entry, etag};
 pub(in crate::api) use list::list;
 pub(in crate::api) use once::Once;
 pub(in crate::api) use put::{delete, put};
 pub(in crate::api) use read::{entry, get, head};
-pub(in crate::api) use request::check_key;
+pub(in crate::api) use request::Request;
 pub(in crate::api) use table::Table;
 pub(in crate::api) use ttl::sweep;
 

@@ -44,6 +44,11 @@ impl Slot {
         state.reply.is_some()
     }
 
+    /// Nothing is done of the work any more: it begins anew.
+    pub(super) fn begin_anew(&self) {
+        self.state().begun = false;
+    }
+
     /// Whether somebody still waits.
     pub(super) fn is_open(&self) -> bool {
         self.state().reply.is_some()

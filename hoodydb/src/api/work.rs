@@ -109,6 +109,8 @@ pub struct Session<'c> {
     pub deadline: Instant,
     /// The most bytes of an answer.
     pub max_response_bytes: usize,
+    /// What the query history has still to be told.
+    pub(super) history: &'c history::Pending,
     /// What the connection's authorizer looks at.
     pub(super) guard: &'c super::guard::Guard,
 }
@@ -127,6 +129,8 @@ pub struct Answer {
     pub response: Response<Body>,
     /// One entry per statement or operation.
     pub records: Vec<history::Record>,
+    /// Up to which entry the query history is written, once this is committed.
+    pub flushed: u64,
 }
 
 impl Answer {
@@ -136,6 +140,17 @@ impl Answer {
     /// 500 if it cannot be written, which no answer of this room brings about.
     pub fn json(value: &impl Serialize) -> Result<Self, Failure> {
         Ok(json(StatusCode::OK, value)?.into())
+    }
+
+    /// The same, unless it is larger than answers may be.
+    ///
+    /// # Errors
+    /// 413 RESPONSE_TOO_LARGE.
+    pub fn within(self, session: &Session<'_>) -> Outcome {
+        match self.response.body() {
+            Body::Whole(bytes) if bytes.len() > session.max_response_bytes => Err(too_large()),
+            _ => Ok(self),
+        }
     }
 
     /// The same with entries for the query history.
@@ -148,8 +163,13 @@ impl Answer {
 
 impl From<Response<Body>> for Answer {
     fn from(response: Response<Body>) -> Self {
-        Self { response, records: Vec::new() }
+        Self { response, records: Vec::new(), flushed: 0 }
     }
+}
+
+/// 413: the answer would be too large; nothing is committed.
+pub fn too_large() -> Failure {
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "RESPONSE_TOO_LARGE", "the answer is too large")
 }
 
 /// An answer of JSON.

@@ -228,11 +228,14 @@ impl Place {
         let (head, body) = api.answer(request, "local".to_owned()).into_parts();
         let bytes = match body {
             api::Body::Whole(bytes) => bytes,
-            api::Body::Events(_) => {
-                let _ = event;
+            api::Body::Events(mut stream) => {
+                while let Some(text) = stream.wait()
+                    && event(&text)
+                {}
                 Bytes::new()
             }
         };
+        api.close();
         Ok(Response::from_parts(head, bytes))
     }
 

@@ -21,7 +21,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::trace::TraceLayer;
 
 use super::crowd::{Member, Phase};
-use super::events::{Sent, Slices};
+use super::events::{Events, Sent, Slices};
 use super::site::Door;
 use super::token::Scope;
 use super::{Server, Stage, body};
@@ -244,7 +244,7 @@ fn sent(response: http::Response<api::Body>, server: &Arc<Server>, member: &Arc<
             let length = bytes.len();
             Body::new(Sent::new(Slices(bytes), length, server, member))
         }
-        api::Body::Events(_) => Body::empty(),
+        api::Body::Events(stream) => Body::new(Events::new(stream, member)),
     })
 }
 

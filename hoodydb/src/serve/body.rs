@@ -123,10 +123,27 @@ fn slow() -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
     use std::sync::Arc;
+    use std::task::{Context, Poll};
 
-    use super::super::events::Frames;
+    use hyper::body::Frame;
+    use tokio::sync::mpsc;
+
     use super::*;
+
+    /// Pieces that come through a channel.
+    struct Frames(mpsc::Receiver<Bytes>);
+
+    impl hyper::body::Body for Frames {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.get_mut().0.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        }
+    }
 
     fn run<T>(work: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(work)
@@ -135,7 +152,7 @@ mod tests {
     /// Receives `count` frames of `size` bytes, one each `every`; more memory than `units` is not to be had.
     fn received(count: usize, size: usize, every: Duration, most: usize, units: usize) -> Result<usize, String> {
         run(async move {
-            let (sender, frames) = Frames::channel();
+            let (sender, frames) = mpsc::channel(16);
             let sending = async move {
                 for _ in 0..count {
                     tokio::time::sleep(every).await;
@@ -145,7 +162,7 @@ mod tests {
                 }
             };
             let memory = Arc::new(Semaphore::new(units));
-            let receiving = receive(Body::new(frames), None, false, most, &memory);
+            let receiving = receive(Body::new(Frames(frames)), None, false, most, &memory);
             let (received, ()) = tokio::join!(receiving, sending);
             received.map(|received| received.bytes.len()).map_err(|failure| failure.text)
         })

@@ -9,34 +9,40 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc;
 
 use super::Server;
 use super::crowd::{Member, Phase};
+use crate::api;
 
 /// The most that is handed to the connection at a time, so that what a client has not taken is known.
 const SLICE: usize = 64 * 1024;
 
-/// Pieces that may wait for a client.
-const WAITING: usize = 16;
+/// Events of a stream of changes. Its connection counts as one that works, however long nothing happens.
+pub(super) struct Events {
+    stream: api::Stream,
+    member: Arc<Member>,
+}
 
-/// Pieces that come through a channel.
-pub(super) struct Frames(mpsc::Receiver<Bytes>);
-
-impl Frames {
-    /// A body, and where its pieces go in; it ends when that is dropped.
-    pub(super) fn channel() -> (mpsc::Sender<Bytes>, Self) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        (sender, Self(receiver))
+impl Events {
+    /// The body that a stream is.
+    pub(super) fn new(stream: api::Stream, member: &Arc<Member>) -> Self {
+        member.enter(Phase::Working);
+        Self { stream, member: Arc::clone(member) }
     }
 }
 
-impl Body for Frames {
+impl Body for Events {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.get_mut().0.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        self.get_mut().stream.poll_next(cx).map(|text| text.map(|text| Ok(Frame::data(text))))
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.member.enter(Phase::Waiting);
     }
 }
 

@@ -52,10 +52,10 @@ impl Database {
             if !task.slot.begin() {
                 continue;
             }
-            let session = handle.session(&self.path, task.now, task.deadline, self.max_response_bytes);
+            let session = handle.session(self, task.now, task.deadline);
             match (task.job)(&session) {
                 Err(failure) if failure.code == "DATABASE_READONLY" && task.mode == Mode::ReadAlone => {
-                    again.push(task);
+                    again.push(task.anew());
                 }
                 outcome => self.answer(&task, outcome),
             }

@@ -124,7 +124,7 @@ impl Database {
             if handle.sqlite().is_autocommit() {
                 // SQLite has rolled the whole transaction back: this one's failure is its own, the others run again.
                 self.answer(&task, outcome);
-                return done.into_iter().map(|(task, _)| task).chain(tasks).collect();
+                return done.into_iter().map(|(task, _)| task.anew()).chain(tasks).collect();
             }
             done.push((task, outcome));
         }
@@ -134,7 +134,7 @@ impl Database {
             handle.roll_back();
             if done.len() > 1 {
                 // Whose fault it was shows when each commits alone.
-                let alone = done.into_iter().map(|(task, _)| Queued { mode: Mode::WriteAlone, ..task });
+                let alone = done.into_iter().map(|(task, _)| Queued { mode: Mode::WriteAlone, ..task.anew() });
                 self.lanes().writes.extend(alone);
                 return Vec::new();
             }
@@ -142,13 +142,13 @@ impl Database {
         for (task, outcome) in done {
             self.answer(&task, settled(&committed, outcome));
         }
-        self.commits.add();
+        self.commits.wake();
         Vec::new()
     }
 
     /// Runs one task; what it changed stays only if it is done well.
     fn attempt(&self, handle: &Handle, task: &mut Queued) -> Outcome {
-        let session = handle.session(&self.path, task.now, task.deadline, self.max_response_bytes);
+        let session = handle.session(self, task.now, task.deadline);
         if !task.is_shared() {
             let outcome = (task.job)(&session);
             if outcome.is_err() {
@@ -197,21 +197,23 @@ impl Database {
         if !task.slot.begin() {
             return;
         }
-        let outcome = (task.job)(&handle.session(&self.path, task.now, task.deadline, self.max_response_bytes));
+        let outcome = (task.job)(&handle.session(self, task.now, task.deadline));
         handle.roll_back();
         self.answer(&task, outcome);
-        self.commits.add();
+        self.commits.wake();
     }
 
     /// Answers a task, and tells the query history.
     pub(super) fn answer(&self, task: &Queued, outcome: Outcome) {
+        let wrote = !matches!(task.mode, Mode::Read | Mode::ReadAlone);
         match outcome {
             Ok(answer) => {
-                self.history.add(answer.records, &task.client);
+                self.history.forget(answer.flushed);
+                self.history.add(answer.records, &task.client, wrote);
                 task.slot.fill(answer.response);
             }
             Err(mut failure) => {
-                self.history.add(std::mem::take(&mut failure.records), &task.client);
+                self.history.add(std::mem::take(&mut failure.records), &task.client, wrote);
                 task.slot.fail(failure);
             }
         }

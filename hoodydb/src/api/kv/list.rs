@@ -6,6 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 use serde::Serialize;
 
+use super::super::changes::Position;
 use super::super::{Answer, Call, Failure, Roots, Session, Work, time_travel};
 use super::Table;
 use super::entry::{content_type, etag, seconds, text};
@@ -92,7 +93,7 @@ impl Wish {
             offset: self.offset,
             has_more,
             next_after,
-            change_cursor: None,
+            change_cursor: Some(Position::read(session.connection, table)?.end().encode()),
             items: Some(items.as_slice()).filter(|items| !items.is_empty()),
         })
     }

@@ -19,7 +19,7 @@ const KEY_MAX: usize = 2048;
 const LATEST: i64 = 253_402_300_799;
 
 /// A request for keys of one table.
-pub(super) struct Request {
+pub(in crate::api) struct Request {
     path: PathBuf,
     pub(super) table: Table,
     /// What the query history says.
@@ -31,7 +31,7 @@ impl Request {
     ///
     /// # Errors
     /// 400 if one is missing or malformed.
-    pub(super) fn of(call: &Call, roots: &Roots, operation: &str, key: &str) -> Result<Self, Failure> {
+    pub(in crate::api) fn of(call: &Call, roots: &Roots, operation: &str, key: &str) -> Result<Self, Failure> {
         let path = roots.lexical(call.params.required("db")?)?;
         let table = Table::of(&call.params)?;
         let told = format!("KV {operation} {}/{key}", table.name());
@@ -42,22 +42,14 @@ impl Request {
     ///
     /// # Errors
     /// 400 if something is missing or malformed.
-    pub(super) fn of_key(call: &Call, roots: &Roots, operation: &str, key: &str) -> Result<Self, Failure> {
+    pub(in crate::api) fn of_key(call: &Call, roots: &Roots, operation: &str, key: &str) -> Result<Self, Failure> {
         check_key(key)?;
         Self::of(call, roots, operation, key)
     }
 
     /// Reads.
-    pub(super) fn read(self, mut job: impl FnMut(&Session<'_>, &Table) -> Outcome + Send + 'static) -> Work {
-        let Self { path, table, told } = self;
-        let job = move |session: &Session<'_>| {
-            recorded(&told, false, || {
-                let answer = job(session, &table)?;
-                fits(&answer, session)?;
-                Ok(answer)
-            })
-        };
-        Work::On(Task { path, mode: Mode::Read, create: Create::No, job: Box::new(job), dress: |failure| failure })
+    pub(super) fn read(self, job: impl FnMut(&Session<'_>, &Table) -> Outcome + Send + 'static) -> Work {
+        self.run(Mode::Read, Create::No, None, job)
     }
 
     /// Writes, once if the request says so.
@@ -67,13 +59,24 @@ impl Request {
     pub(super) fn write(
         self,
         call: &Call,
-        mut job: impl FnMut(&Session<'_>, &Table) -> Outcome + Send + 'static,
+        job: impl FnMut(&Session<'_>, &Table) -> Outcome + Send + 'static,
     ) -> Result<Work, Failure> {
-        let Self { path, table, told } = self;
         let create = if call.params.creates()? { Create::WithParents } else { Create::No };
-        let once = Once::of(call)?;
+        Ok(self.run(Mode::Write, create, Once::of(call)?, job))
+    }
+
+    /// Does work of any kind.
+    pub(in crate::api) fn run(
+        self,
+        mode: Mode,
+        create: Create,
+        once: Option<Once>,
+        mut job: impl FnMut(&Session<'_>, &Table) -> Outcome + Send + 'static,
+    ) -> Work {
+        let Self { path, table, told } = self;
+        let is_statement = !matches!(mode, Mode::Read | Mode::ReadAlone);
         let job = move |session: &Session<'_>| {
-            recorded(&told, true, || {
+            recorded(&told, is_statement, || {
                 Once::run(once.as_ref(), session, &table, || {
                     let answer = job(session, &table)?;
                     fits(&answer, session)?;
@@ -81,7 +84,7 @@ impl Request {
                 })
             })
         };
-        Ok(Work::On(Task { path, mode: Mode::Write, create, job: Box::new(job), dress: |failure| failure }))
+        Work::On(Task { path, mode, create, job: Box::new(job), dress: |failure| failure })
     }
 }
 
@@ -129,7 +132,7 @@ pub(super) fn tagged(value: &impl Serialize, etag: Option<&str>) -> Outcome {
 ///
 /// # Errors
 /// 400 if not.
-pub(in crate::api) fn check_key(key: &str) -> Result<(), Failure> {
+pub(super) fn check_key(key: &str) -> Result<(), Failure> {
     if key.len() > KEY_MAX || key.contains('\0') || key.trim().is_empty() {
         return Err(Failure::parameters(format!(
             "a key must be 1 to {KEY_MAX} bytes, not only whitespace, without NUL"
