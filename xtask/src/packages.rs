@@ -41,6 +41,7 @@ pub const TESTS: &[&str] = &[
     "docker.io",
     "lxc",
     "python3-grpcio",
+    "python3-yaml",
     "util-linux",
 ];
 

@@ -58,6 +58,8 @@ pub(super) struct UninstallArgs {
 pub(super) fn run(args: &Args) -> Result<()> {
     check_root()?;
     let steps = plan(&Site::look(!args.no_start), &documents()?);
+    // What stands in the way is told before anything is changed.
+    steps.iter().try_for_each(|step| step.is_possible())?;
     let (mut record, mut changed) = (Record::load()?, false);
     for step in steps {
         if step.is_done(changed)? {

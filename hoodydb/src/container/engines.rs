@@ -88,15 +88,26 @@ impl Host<'_> {
     }
 
     /// # Source
-    /// daemon.json: `data-root`; moby's `containers/ID/config.v2.json`.
+    /// daemon.json: `data-root`; moby's `containers/ID/config.v2.json`, with `userns-remap` in a directory that is named by the ids.
     fn docker(&self, id: &str) -> Names {
         let configured = self.json("/etc/docker/daemon.json");
         let data_root =
             configured.as_ref().and_then(|config| config["data-root"].as_str()).unwrap_or("/var/lib/docker");
-        let file = Path::new(data_root).join("containers").join(id).join("config.v2.json");
-        let Some(config) = self.json(file) else { return Names::default() };
+        let root = Path::new(data_root);
+        let file = |root: &Path| root.join("containers").join(id).join("config.v2.json");
+        let remapped = || self.remapped(root).iter().find_map(|root| self.json(file(root)));
+        let Some(config) = self.json(file(root)).or_else(remapped) else { return Names::default() };
         let name = config["Name"].as_str().map(|name| name.trim_start_matches('/'));
         Names { name: short(name), image: short(config["Config"]["Image"].as_str()) }
+    }
+
+    /// Docker's data of mapped users: `UID.GID` below its data of root.
+    fn remapped(&self, root: &Path) -> Vec<PathBuf> {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_pair = |name: &str| name.split_once('.').is_some_and(|(uid, gid)| is_number(uid) && is_number(gid));
+        let entries = std::fs::read_dir(self.at(root)).into_iter().flatten().flatten();
+        let pairs = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_pair));
+        pairs.take(64).map(|entry| root.join(entry.file_name())).collect()
     }
 
     /// # Source

@@ -78,7 +78,11 @@ pub fn prepare(parent: &Path) -> Result<Prepared, HostError> {
     refuse_files(parent)?;
     build(parent).map_err(|error| match error {
         Errno::NOSYS => HostError::OldKernel(parent.to_owned()),
-        other => HostError::Path { action: "cannot make the mount at", path: parent.to_owned(), source: other.into() },
+        other => HostError::Path {
+            action: "cannot make the mount at",
+            path: parent.to_owned(),
+            source: io::Error::from(other).into(),
+        },
     })?;
     tracing::info!(parent = printable(parent), "made the parent of the mount point");
     Ok(Prepared::Made)
@@ -96,15 +100,17 @@ pub fn rehearse(parent: &Path) -> Result<Prepared, HostError> {
     Ok(state)
 }
 
-/// Takes the parent away; containers that have it keep it, empty. False if there was none.
+/// Takes the parent away; containers that have it keep it, empty, and so does a shell that is in it. False if there was none.
 ///
 /// # Errors
-/// `EBUSY` while something is mounted or open in it.
+/// `EBUSY` while something is mounted in it.
 pub fn remove(parent: &Path) -> io::Result<bool> {
     if !is_there(parent)? {
         return Ok(false);
     }
-    rustix::mount::unmount(parent, UnmountFlags::NOFOLLOW)?;
+    let has_mounts = mounts_of("/proc/self/mountinfo")?.iter().any(|mount| mount.mount_point.parent() == Some(parent));
+    let flags = if has_mounts { UnmountFlags::empty() } else { UnmountFlags::DETACH };
+    rustix::mount::unmount(parent, flags | UnmountFlags::NOFOLLOW)?;
     Ok(true)
 }
 

@@ -40,6 +40,8 @@ fn docker_keeps_a_file_per_container() {
     let config = r#"{"Name": "/web", "Config": {"Image": "nginx:1"}}"#;
     let files = Files::of("docker", &[("/var/lib/docker/containers/ID/config.v2.json", config)]);
     assert_eq!(shown(&files.identify(Engine::Docker)), ["docker", "web", "nginx:1"]);
+    let remapped = [("/var/lib/docker/100000.100000/containers/ID/config.v2.json", config)];
+    assert_eq!(shown(&Files::of("docker-remapped", &remapped).identify(Engine::Docker)), ["docker", "web", "nginx:1"]);
     let moved = [("/etc/docker/daemon.json", r#"{"data-root": "/d"}"#), ("/d/containers/ID/config.v2.json", config)];
     assert_eq!(shown(&Files::of("docker-moved", &moved).identify(Engine::Docker)), ["docker", "web", "nginx:1"]);
 }
