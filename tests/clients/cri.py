@@ -75,7 +75,7 @@ def call(name, *fields):
     return parse(method(message(*fields), timeout=60))
 
 
-def start(name, image, command, mounts=(), privileged=False, host_pid=False):
+def start(name, app, image, command, mounts=(), privileged=False, host_pid=False):
     """Makes a pod and its one container; gives their ids."""
     namespaces = message((1, NODE), *([(2, NODE)] if host_pid else []))
     pod_config = message(
@@ -86,7 +86,7 @@ def start(name, image, command, mounts=(), privileged=False, host_pid=False):
     try:
         security = message((2, int(privileged)), (3, namespaces))
         container_config = message(
-            (1, message((1, name))),
+            (1, message((1, app))),
             (2, message((1, image))),
             *((3, word) for word in command),
             *((7, mount) for mount in mounts),
@@ -137,12 +137,13 @@ def apply(path, image, command):
     ]
     privileged = container.get("securityContext", {}).get("privileged", False)
     name = manifest["metadata"]["name"]
-    ids = start(name, image, command or container["command"], mounts, privileged, spec.get("hostPID", False))
+    app, words = container["name"], command or container["command"]
+    ids = start(name, app, image, words, mounts, privileged, spec.get("hostPID", False))
     print(*(id.decode() for id in ids))
 
 
 if action == "once":
-    pod, container = start("pod", words[0], ["sleep", "100000"])
+    pod, container = start("pod", "container", words[0], ["sleep", "100000"])
     try:
         code = execute(container, words[1:])
     finally:

@@ -128,6 +128,10 @@ fn apply(host: &Host, manifest: &str, command: &[&str]) -> (String, String) {
     (pod.to_owned(), container.to_owned())
 }
 
+fn text_of(value: &serde_json::Value) -> &str {
+    value.as_str().unwrap_or("?")
+}
+
 #[test]
 fn the_manifests_give_every_node_a_daemon_and_a_pod_its_databases() {
     let Some(host) = Host::new() else { return };
@@ -146,6 +150,11 @@ fn the_manifests_give_every_node_a_daemon_and_a_pod_its_databases() {
     let (_, user) = apply(&host, "pod.yaml", &["sleep", "100000"]);
     let insert = "sqlite3 /hoody/databases/app.db 'INSERT INTO events VALUES (1, 1)'";
     cri(&host, &["exec", &user, "sh", "-euc", insert]);
+    let status: serde_json::Value =
+        serde_json::from_str(&host.hoodydb(&["containers", "status", "--json"])).expect("JSON");
+    let shown = |one: &serde_json::Value| format!("{} {}", text_of(&one["container"]["name"]), text_of(&one["mount"]));
+    let containers: Vec<String> = status["containers"].as_array().into_iter().flatten().map(shown).collect();
+    assert_eq!(containers, ["hoodydb/hoodydb live", "uses-hoodydb/app live"], "and not what holds the pods together");
     // Its death leaves a dead mount on the node, which the next one takes over; the other pod follows.
     cri(&host, &["delete", &daemon]);
     host.fails(&["ls", "/hoody/databases"]);

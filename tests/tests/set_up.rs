@@ -155,11 +155,16 @@ fn a_kernel_without_the_newer_mount_calls_is_named() {
     let says = |output: &std::process::Output| hoodydb_tests::mount::text(&output.stderr);
     let wanted = "hoodydb: this kernel cannot make the mount at /hoody (no move_mount, Linux 5.2): \
                   mount another place with hoodydb mount MOUNTPOINT";
-    for (call, command) in [("fsopen", "mount"), ("move_mount", "mount"), ("move_mount", "install")] {
+    let look = || host.snapshot(&["/etc", "/usr/local/bin", "/usr/local/share"]);
+    let before = look();
+    for (call, command) in
+        [("fsopen", "mount"), ("move_mount", "mount"), ("fsopen", "install"), ("move_mount", "install")]
+    {
         let output = without(call, &[command]);
         assert_eq!((output.status.code(), says(&output).as_str()), (Some(1), wanted), "{call}, {command}");
     }
-    assert_eq!(host.script("findmnt -rno TARGET /hoody || true"), "", "nothing is left half done");
+    assert_eq!(host.script("findmnt -rno TARGET /hoody || true"), "");
+    assert_eq!(before.differences(&look()), NONE, "nothing is half done");
     // The way out that is named.
     host.script("mkdir -p /srv/databases /srv/data");
     let output = without("move_mount", &["mount", "/srv/databases", "--data", "/srv/data"]);

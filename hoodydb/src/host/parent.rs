@@ -94,10 +94,21 @@ pub fn prepare(parent: &Path) -> Result<Prepared, HostError> {
 /// As of [`prepare`].
 pub fn rehearse(parent: &Path) -> Result<Prepared, HostError> {
     let state = state(parent).map_err(HostError::path("cannot read the mounts for", parent))?;
-    if state == Prepared::Made && parent.symlink_metadata().is_ok() {
-        refuse_files(parent)?;
+    if state == Prepared::Made {
+        if parent.symlink_metadata().is_ok() {
+            refuse_files(parent)?;
+        }
+        if is_kernel_too_old() {
+            return Err(HostError::OldKernel(parent.to_owned()));
+        }
     }
     Ok(state)
+}
+
+/// Asks for what cannot be done; only a kernel without the calls says so.
+fn is_kernel_too_old() -> bool {
+    let moved = move_mount(CWD, "", CWD, "", MoveMountFlags::empty());
+    moved == Err(Errno::NOSYS) || fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).err() == Some(Errno::NOSYS)
 }
 
 /// Takes the parent away; containers that have it keep it, empty, and so does a shell that is in it. False if there was none.
