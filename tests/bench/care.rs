@@ -91,7 +91,7 @@ fn large(mount: &Mount, quick: bool) -> Result<()> {
     let rounds = if quick { 2 } else { 5 };
     for journal in [Journal::WalFull, Journal::DeleteFull] {
         let path = mount.path("large.db");
-        fill(&path, journal, if quick { 200_000 } else { 2_000_000 })?;
+        fill(&path, journal, if quick { 1_000_000 } else { 2_000_000 })?;
         let bytes = path.metadata()?.len();
         let (mut cp, mut cp_synced) = (Vec::new(), Vec::new());
         let (mut copied, mut whole, mut checked, mut peak_kib) = (Vec::new(), Vec::new(), Vec::new(), 0);
@@ -123,7 +123,7 @@ fn large(mount: &Mount, quick: bool) -> Result<()> {
 }
 
 /// Rows of a kilobyte that do not compress.
-fn fill(path: &Path, journal: Journal, rows: u64) -> Result<()> {
+fn fill(path: &Path, journal: Journal, rows: u32) -> Result<()> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", journal.mode())?;
     connection.execute_batch("CREATE TABLE filling(id INTEGER PRIMARY KEY, x)")?;
