@@ -46,6 +46,17 @@ pub enum ArchiveError {
     /// The disk is full.
     #[error("no space is left on the disk of {}", printable(.0))]
     Full(PathBuf),
+    /// What should be compressed is not, or not whole.
+    #[error(
+        "{} is no whole Zstandard file ({reason}): it is cut off, damaged, or another kind of file",
+        printable(path)
+    )]
+    Packed {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
     /// The user ended it.
     #[error("interrupted")]
     Interrupted,

@@ -79,9 +79,7 @@ pub fn enable(engine: Engine) -> Result<Done, EngineError> {
         Engine::Containerd => containerd::enable(&wrapper()?),
         Engine::Lxc => lxc::enable(),
     }?;
-    if engine != Engine::Lxc && is_selinux_enforcing() {
-        done.notes.push(SELINUX_NOTE.to_owned());
-    }
+    done.notes.extend(denial(engine).map(str::to_owned));
     Ok(done)
 }
 
@@ -107,6 +105,9 @@ pub fn status(engine: Engine) -> EngineStatus {
         Engine::Lxc => lxc::status(),
     };
     let (state, version, detail) = match found {
+        Ok(Found { state: State::Enabled, version, detail: None }) => {
+            (State::Enabled, Some(version), denial(engine).map(str::to_owned))
+        }
         Ok(Found { state, version, detail }) => (state, Some(version), detail),
         Err(EngineError::Absent { .. }) => (State::Absent, None, None),
         Err(error) => (State::LeftAlone, None, Some(error.to_string())),
@@ -117,6 +118,11 @@ pub fn status(engine: Engine) -> EngineStatus {
 /// Whether an engine was set up by [`enable`] and not taken back.
 pub fn is_recorded(engine: Engine) -> bool {
     edit::Record::load(engine).is_ok_and(|record| record.is_some())
+}
+
+/// LXC gives its containers no type of their own.
+fn denial(engine: Engine) -> Option<&'static str> {
+    selinux_denies().filter(|_| engine != Engine::Lxc)
 }
 
 /// How an engine is set up.
@@ -150,19 +156,39 @@ impl State {
     }
 }
 
-const SELINUX_NOTE: &str = "SELinux is enforcing and may deny containers the mount (fusefs_t): if `ausearch -m AVC -ts recent` says so, \
-     setsebool -P virt_sandbox_use_fusefs on";
+/// Where SELinux tells its state.
+const SELINUX: &str = "/sys/fs/selinux";
 
-fn is_selinux_enforcing() -> bool {
-    std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text.trim() == "1")
+/// What SELinux denies the containers of these engines; none if it does not, or does not enforce.
+///
+/// # Source
+/// selinuxfs: `enforce`; `booleans/NAME` is the value of now and the one that waits for a commit. container-selinux lets
+/// `container_t` use `fusefs_t` with this boolean.
+fn selinux_denies() -> Option<&'static str> {
+    let read = |name: &str| std::fs::read_to_string(Path::new(SELINUX).join(name)).ok();
+    if read("enforce")?.trim() != "1" {
+        return None;
+    }
+    match read("booleans/virt_sandbox_use_fusefs").as_deref().map(str::trim_start) {
+        Some(text) if text.starts_with('1') => None,
+        Some(_) => Some("SELinux denies containers the databases (fusefs_t): setsebool -P virt_sandbox_use_fusefs on"),
+        None => Some(
+            "SELinux is enforcing and may deny containers the databases (fusefs_t): ausearch -m AVC -ts recent says so",
+        ),
+    }
 }
 
-/// The program that stands before runtimes, beside this one.
+/// Where an installation or a package puts programs.
+const INSTALLED: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
+
+/// The program that stands before runtimes: beside this one, or the installed one, where this one lies in no place that lasts.
 fn wrapper() -> Result<PathBuf, EngineError> {
     let own = std::fs::read_link("/proc/self/exe").unwrap_or_default();
-    let beside = own.parent().unwrap_or(Path::new("/usr/bin")).join(WRAPPER);
-    match beside.to_str() {
-        Some(_) if beside.is_file() => Ok(beside),
-        _ => Err(EngineError::NoWrapper { path: beside }),
-    }
+    let own = own.parent().unwrap_or(Path::new("/usr/bin"));
+    let is_installed = INSTALLED.iter().any(|directory| own == Path::new(directory));
+    let mut places: Vec<PathBuf> = INSTALLED.iter().map(|directory| Path::new(directory).join(WRAPPER)).collect();
+    let beside = own.join(WRAPPER);
+    places.insert(if is_installed { 0 } else { places.len() }, beside.clone());
+    let found = places.into_iter().find(|path| path.is_file() && path.to_str().is_some());
+    found.ok_or(EngineError::NoWrapper { path: beside })
 }

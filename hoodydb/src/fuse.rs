@@ -20,6 +20,7 @@ use rustix::process::{Resource, Rlimit};
 use crate::coordinator::{Coordinator, Refusal, Reply};
 use crate::handover::{Memory, Word};
 use crate::lock::FileId;
+use crate::process::KernelError;
 
 mod adopt;
 mod attributes;
@@ -141,14 +142,14 @@ struct Ended {
 pub enum FuseError {
     /// /dev/fuse cannot be opened.
     #[error("cannot open /dev/fuse: {0}; load the module with `modprobe fuse`, or give the container the device")]
-    Device(io::Error),
+    Device(KernelError),
     /// mount(2) failed.
     #[error("cannot mount {}: {source}", path.display())]
     Mount {
         /// The mount point.
         path: PathBuf,
-        /// The kernel's answer.
-        source: io::Error,
+        /// The kernel's answer, and which security module may be behind it.
+        source: KernelError,
     },
     /// The session could not be set up.
     #[error("cannot serve {}: {source}", path.display())]

@@ -3,13 +3,15 @@
 //! Called by [`crate::daemon`], and by [`crate::cli`] for dead mounts. It only reads, except for [`mounts::detach`] and
 //! [`mounts::abort_connection`], and it never sends a request to the file system that it looks at.
 
+mod confinement;
 pub mod mounts;
 pub mod open_files;
 mod state;
 
 use std::path::PathBuf;
 
-pub use state::{Halted, command_of, control_groups, halted, mount_namespace, process_of, start_time};
+pub use confinement::KernelError;
+pub use state::{Halted, command_of, control_groups, halted, mount_namespace, process_of, start_time, started_at};
 
 /// Bind mounts of a single file or directory of a file system, as one process sees them: for each its root inside the
 /// file system (`/app.db`) and the place where the process sees it.

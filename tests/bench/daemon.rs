@@ -48,6 +48,13 @@ pub fn memory(worker: u32, keeper: u32) -> Result<Memory> {
     Ok(Memory { worker_rss_kib, worker_pss_kib, keeper_rss_kib, keeper_pss_kib })
 }
 
+/// The largest resident memory that a process has had so far; none once it has ended.
+pub fn peak_kib(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
 fn rollup(pid: u32) -> Result<(u64, u64)> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;

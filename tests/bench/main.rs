@@ -3,6 +3,7 @@
 //! Called by `cargo xtask bench`, which builds and installs what it needs. It measures in one process tree: this program is
 //! the driver, and by hidden subcommands every client.
 
+mod care;
 mod cases;
 mod client;
 mod cluster;
@@ -10,6 +11,7 @@ mod crew;
 mod daemon;
 mod growth;
 mod holder;
+mod hosts;
 mod http;
 mod machine;
 mod peers;
@@ -51,6 +53,18 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Role {
+    /// Measures what a backup costs instead: those who write meanwhile, time, memory
+    Care {
+        /// Fewer rounds and smaller databases
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Measures what containers cost instead: their start, and others' latency beside a hostile one
+    Containers {
+        /// Fewer and shorter rounds
+        #[arg(long)]
+        quick: bool,
+    },
     /// A client process
     #[command(hide = true)]
     Client { spec: String },
@@ -90,6 +104,8 @@ fn main() -> ExitCode {
         Some(Role::Client { spec }) => client::run(&spec),
         Some(Role::Hold { what }) => holder::run(&what),
         Some(Role::Queue { how }) => holder::queue(&how),
+        Some(Role::Care { quick }) => prepared().and_then(|hoodydb| care::run(hoodydb, quick)),
+        Some(Role::Containers { quick }) => prepared().and_then(|hoodydb| hosts::run(&hoodydb, quick)),
         None => arguments.drive.run(),
     };
     match result {
@@ -119,14 +135,8 @@ impl Drive {
     }
 
     fn measure(&self) -> Result<Results> {
-        ensure!(rustix::process::geteuid().is_root(), "this mounts file systems and needs root");
-        let place = std::env::var_os("HOODYDB_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        ensure!(place.is_dir(), "{} is no directory (HOODYDB_TEST_DIR)", place.display());
         let plan = Plan::new(self.quick, &self.only)?;
-        raise_file_limit()?;
-        crew::notice_interrupts()?;
-        let hoodydb = hoodydb()?;
-        machine::version_of(&hoodydb)?;
+        let hoodydb = prepared()?;
         if self.without_postgres {
             eprintln!("PostgreSQL IS LEFT OUT of this run (--without-postgres)");
         }
@@ -193,6 +203,18 @@ impl Plan {
 fn read(path: &Path) -> Result<Results> {
     let json = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     serde_json::from_str(&json).with_context(|| format!("{} is not what this version of --json writes", path.display()))
+}
+
+/// What every measurement needs; gives the program under test.
+fn prepared() -> Result<PathBuf> {
+    ensure!(rustix::process::geteuid().is_root(), "this mounts file systems and needs root");
+    let place = std::env::var_os("HOODYDB_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    ensure!(place.is_dir(), "{} is no directory (HOODYDB_TEST_DIR)", place.display());
+    raise_file_limit()?;
+    crew::notice_interrupts()?;
+    let hoodydb = hoodydb()?;
+    machine::version_of(&hoodydb)?;
+    Ok(hoodydb)
 }
 
 /// The program under test: `HOODYDB_BIN`, or the one beside this program.

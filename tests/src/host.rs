@@ -174,8 +174,16 @@ impl Host {
     /// # Panics
     /// If it does not.
     pub fn start_docker(&self) {
-        let flags = "--iptables=false --ip6tables=false --bridge=none";
-        self.script(&format!("setsid dockerd {flags} >> /run/dockerd.log 2>&1 < /dev/null &"));
+        self.start_docker_with("");
+    }
+
+    /// The same with flags of one's own.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub fn start_docker_with(&self, flags: &str) {
+        let common = "--iptables=false --ip6tables=false --bridge=none";
+        self.script(&format!("setsid dockerd {common} {flags} >> /run/dockerd.log 2>&1 < /dev/null &"));
         eventually("dockerd answers", || self.output(&[DOCKER, "version"]).status.success());
     }
 

@@ -26,8 +26,21 @@ pub fn make(root: &Path) {
 /// # Panics
 /// If it cannot be made.
 pub fn tar(directory: &Path) -> PathBuf {
+    tar_with(directory, &[])
+}
+
+/// The same with more programs of this host, in `/bin`.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn tar_with(directory: &Path, programs: &[&str]) -> PathBuf {
     let (root, tar) = (directory.join("rootfs"), directory.join("rootfs.tar"));
     make(&root);
+    for program in programs.iter().map(Path::new) {
+        copy_program(&root, &program.display().to_string());
+        let name = program.file_name().unwrap_or_default();
+        std::os::unix::fs::symlink(program, root.join("bin").join(name)).expect("symlink");
+    }
     let status = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status();
     assert!(status.expect("tar runs").success());
     tar

@@ -116,7 +116,7 @@ fn what_is_no_whole_backup_is_refused_and_the_target_is_not_touched() {
     let packed = mount.outside().join("file.zst");
     std::fs::write(&packed, b"garbage").expect("a file");
     let (_, line) = mount.failure(&["restore", packed.to_str().expect("text"), "bank.db"]);
-    assert!(line.contains("cannot read"), "{line}");
+    assert!(line.contains("is no whole Zstandard file") && line.contains("file.zst"), "{line}");
     // A manifest knows better than the file.
     overwrite(&backup, 24, b"x");
     let (_, line) = mount.failure(&["restore", backup.to_str().expect("text"), "bank.db"]);
@@ -125,6 +125,51 @@ fn what_is_no_whole_backup_is_refused_and_the_target_is_not_touched() {
     let (_, line) = mount.failure(&["restore", backup.to_str().expect("text"), "bank.db"]);
     assert!(line.contains("it is not whole"), "{line}");
     assert_eq!(std::fs::read(&path).expect("the database"), content);
+}
+
+#[test]
+fn a_database_at_work_is_no_backup() {
+    let mount = Mount::new();
+    for name in ["from.db", "to.db"] {
+        bank::create(&mount.path(name), Mode::Delete, 1, name);
+    }
+    let from = mount.path("from.db");
+    let from = from.to_str().expect("text");
+    for target in ["to.db", "new.db", "from.db"] {
+        let (code, line) = mount.failure(&["restore", from, target]);
+        assert!(code == 1 && line.contains("is a database on the mount"), "{line}");
+    }
+    assert_eq!(bank::state(&mount.path("to.db")), "to.db");
+    // A backup that somebody keeps on the mount is one.
+    let kept = mount.path("kept.backup");
+    let kept = kept.to_str().expect("text");
+    mount.answer(&["backup", "from.db", "--to", kept, "--json"]);
+    mount.answer(&["restore", kept, "to.db", "--json"]);
+    assert_eq!(bank::state(&mount.path("to.db")), "from.db");
+}
+
+#[test]
+fn a_timeout_is_kept_however_long_the_mount_would_wait() {
+    for mode in Mode::ALL {
+        let mount = Mount::with(&["--max-wait", "10m"]);
+        let path = mount.path("bank.db");
+        bank::create(&path, mode, 1, "first");
+        let backup = backed_up(&mount, "bank.db");
+        let mut holder = session(&path);
+        holder.does("BEGIN EXCLUSIVE");
+        let backup = backup.to_str().expect("text");
+        let restore = ["restore", backup, "bank.db", "--force", "--timeout=200ms"];
+        for command in [&["vacuum", "bank.db", "--timeout=200ms"][..], &restore] {
+            let (code, line) = mount.failure(command);
+            assert!(code == 1 && line.contains("is busy") && line.contains("held by pid"), "{mode:?}: {line}");
+        }
+        // It was the command that ended its wait, and not the mount.
+        let totals = mount.status()["totals"].clone();
+        assert!(totals["interrupted"].as_u64() > Some(0), "{totals}");
+        holder.does("COMMIT");
+        mount.answer(&["vacuum", "bank.db", "--json", "--timeout=200ms"]);
+        assert_eq!(bank::state(&path), "first");
+    }
 }
 
 #[test]

@@ -102,7 +102,26 @@ fn status_tells_whose_locks_they_are() {
     assert_eq!(holding["container"]["engine"], "podman");
     assert!(holding["since_s"].as_u64() > Some(0), "{holding}");
     assert_eq!(status_of(&host, "idle")["locks"], 0);
+    // Who waits is in another engine's container: both are named, to people and to programs.
+    let insert = "echo ready; exec sqlite3 /hoody/databases/app.db 'INSERT INTO t VALUES (1)'";
+    let waiter = Client::ready(exec(&host, (DOCKER, "idle"), insert));
+    let json = |words: &[&str]| serde_json::from_str::<Value>(&host.hoodydb(words)).expect("JSON");
+    let locks = || json(&["locks", "--json"])["mounts"][0]["databases"][0].clone();
+    eventually("it waits", || !locks()["waiters"].as_array().is_none_or(Vec::is_empty));
+    let top = json(&["top", "--once", "--json", "--interval", "100ms"])["mounts"][0]["databases"][0].clone();
+    let named = |process: &Value| {
+        let container = &process["container"];
+        format!("{}:{}", container["engine"].as_str().unwrap_or("?"), container["name"].as_str().unwrap_or("?"))
+    };
+    for (holds, waits) in [(&locks()["holders"][0], &locks()["waiters"][0]), (&top["holder"], &top["waiters"][0])] {
+        assert_eq!((named(holds).as_str(), named(waits).as_str()), ("podman:holder", "docker:idle"), "{top:#}");
+    }
+    for words in [&["locks"][..], &["top", "--once", "--interval", "100ms"]] {
+        let table = host.hoodydb(words);
+        assert!(table.contains("podman:holder"), "{words:?}\n{table}");
+    }
     holder.finish();
+    assert!(waiter.finish().status.success());
 }
 
 #[test]
@@ -154,6 +173,27 @@ fn a_container_starts_also_where_the_mount_is_missing() {
         host.run(&[engine, "run", "--rm", "--network=none", "test", "true"]);
     }
     assert!(host.read("/run/hoodydb/hoodydb-runc.log").contains("/hoody is not mounted on this host"));
+}
+
+#[test]
+fn a_docker_that_maps_user_ids_has_them_too() {
+    let Some(host) = Host::new() else { return };
+    host.hoodydb(&["install", "--no-start"]);
+    host.start_docker_with("--userns-remap=default");
+    host.run(&[DOCKER, "import", &host.image(), "test"]);
+    host.hoodydb(&["containers", "enable", "--engine", "docker"]);
+    start(&host, DOCKER, "early", &[]);
+    host.hoodydb(&["mount"]);
+    host.script("sqlite3 /hoody/databases/app.db 'CREATE TABLE events(client, body)'");
+    start(&host, DOCKER, "late", &[]);
+    let map = inside(&host, (DOCKER, "late"), "cat /proc/self/uid_map");
+    assert!(!map.split_whitespace().any(|word| word == "4294967295"), "its ids are the host's: {map}");
+    let commands = ["early", "late"].map(|name| exec(&host, (DOCKER, name), &inserts(name)));
+    assert_all_succeeded(&Crowd::ready(commands).run());
+    assert_eq!(count(&host), 2 * INSERTS);
+    assert_eq!(status_of(&host, "early")["mount"], "live", "it is known by its name");
+    let said = host.hoodydb(&["containers", "disable", "--engine", "docker"]);
+    assert!(said.lines().any(|line| line.ends_with(": early, late")), "{said}");
 }
 
 #[test]

@@ -25,6 +25,18 @@ pub struct Args {
     /// Leave PostgreSQL out, and do not install it
     #[arg(long)]
     without_postgres: bool,
+    /// Measure this instead, and print it; with --quick in fewer rounds
+    #[arg(long, conflicts_with_all = ["json", "only", "report_only", "without_postgres"])]
+    of: Option<Part>,
+}
+
+/// What is measured apart from the report.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Part {
+    /// Backups: those who write meanwhile, time, memory (about 12 minutes)
+    Care,
+    /// Containers: their start, others' latency beside a hostile one (about 6 minutes)
+    Containers,
 }
 
 impl Args {
@@ -35,7 +47,10 @@ impl Args {
     pub fn run(self) -> Result<()> {
         if self.report_only.is_none() {
             packages::install(packages::BENCH, &[])?;
-            if !self.without_postgres {
+            if matches!(self.of, Some(Part::Containers)) {
+                packages::install(packages::TESTS, &[])?;
+            }
+            if !self.without_postgres && self.of.is_none() {
                 packages::install(packages::BENCH_PEER, &[])?;
             }
             shell::run(shell::cargo().args(["build", "--release", "--package", "hoodydb"]))?;
@@ -47,6 +62,14 @@ impl Args {
         if std::env::var_os("HOODYDB_TEST_DIR").is_none() {
             // /tmp may be memory, where a commit costs nothing.
             bench.env("HOODYDB_TEST_DIR", "/var/tmp");
+        }
+        if let Some(part) = self.of {
+            bench.arg(match part {
+                Part::Care => "care",
+                Part::Containers => "containers",
+            });
+            bench.args(self.quick.then_some("--quick"));
+            return shell::run(&mut bench);
         }
         for (flag, is_given) in [("--quick", self.quick), ("--without-postgres", self.without_postgres)] {
             bench.args(is_given.then_some(flag));

@@ -71,7 +71,7 @@ const RULES: &[Rule] = &[
     Rule { room: "database", may: &["sqlite", "model"], never: &["tokio"] },
     Rule { room: "archive", may: &["model"], never: &["tokio"] },
     Rule { room: "container", may: &["model"], never: &["tokio"] },
-    Rule { room: "engine", may: &["model", "runtime"], never: &["tokio"] },
+    Rule { room: "engine", may: &["process", "model", "runtime"], never: &["tokio"] },
     Rule { room: "host", may: &["process", "model"], never: &[] },
     Rule { room: "inject", may: &["container", "host", "process", "model"], never: &["tokio"] },
     Rule { room: "history", may: &["model"], never: &["tokio"] },

@@ -43,6 +43,7 @@ pub const TESTS: &[&str] = &[
     "python3-grpcio",
     "curl",
     "openssl",
+    "python3-yaml",
     "util-linux",
 ];
 

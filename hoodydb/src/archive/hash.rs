@@ -56,8 +56,15 @@ pub fn decompress(from: &Path, into: &Path, go_on: Counter<'_>) -> Result<(), Ar
     let source = File::open(from).map_err(ArchiveError::io("open", from))?;
     let mut decoder = zstd::Decoder::new(source).map_err(ArchiveError::io("decompress", from))?;
     let mut target = File::options().write(true).open(into).map_err(ArchiveError::io("open", into))?;
-    pump(&mut decoder, from, go_on, |piece| target.write_all(piece).map_err(ArchiveError::io("write", into)))?;
-    Ok(())
+    let unpacked =
+        pump(&mut decoder, from, go_on, |piece| target.write_all(piece).map_err(ArchiveError::io("write", into)));
+    match unpacked {
+        // Not the kernel's words: the decoder's.
+        Err(ArchiveError::Io { action: "read", path, source }) if source.raw_os_error().is_none() => {
+            Err(ArchiveError::Packed { path, reason: source.to_string() })
+        }
+        unpacked => unpacked.map(|_| ()),
+    }
 }
 
 fn pump(
@@ -105,7 +112,7 @@ mod tests {
         std::fs::write(&plain, b"abc").unwrap();
         let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(sha256_of(&plain, &|_| true).unwrap(), (sum.to_owned(), 3));
-        assert!(decompress(&plain, &again, &|_| true).unwrap_err().to_string().contains("cannot read"));
+        assert!(decompress(&plain, &again, &|_| true).unwrap_err().to_string().contains("is no whole Zstandard file"));
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

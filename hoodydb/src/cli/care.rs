@@ -2,6 +2,8 @@
 //!
 //! Called by backup, restore, vacuum, check and db.
 
+mod alarm;
+
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use crate::control::{Answer, Command};
 use crate::database::{self, DatabaseError, Hold, Stop, Watch};
 use crate::model::{ProcessName, printable};
 use crate::process::open_files;
+use alarm::Alarm;
 
 /// What SQLite keeps beside a database.
 pub(super) const SIDE_FILES: [&str; 3] = ["-journal", "-wal", "-shm"];
@@ -189,6 +192,7 @@ pub(super) struct Care<'a> {
     /// Whether it ends when others would be refused because of it.
     gives_way: bool,
     looked: Mutex<Instant>,
+    alarm: Alarm,
 }
 
 impl<'a> Care<'a> {
@@ -200,7 +204,7 @@ impl<'a> Care<'a> {
         if let Ok(style) = ProgressStyle::with_template(form) {
             bar.set_style(style);
         }
-        Self { database, bar, gives_way, looked: Mutex::new(Instant::now()) }
+        Self { database, bar, gives_way, looked: Mutex::new(Instant::now()), alarm: Alarm::new() }
     }
 
     /// Begins the next part of the work, of so many bytes (0: nobody knows).
@@ -228,6 +232,10 @@ impl Watch for Care<'_> {
         if let Some(bytes) = self.bar.length().filter(|_| total > 0) {
             self.bar.set_position(bytes / total * done);
         }
+    }
+
+    fn wake_at(&self, moment: Option<Instant>) {
+        self.alarm.set(moment);
     }
 
     fn stop(&self, hold: Hold) -> Option<Stop> {

@@ -64,6 +64,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let site = Site::look(!args.no_start, args.http.clone());
     check_http(&site)?;
     let steps = plan(&site, &documents()?);
+    // What stands in the way is told before anything is changed.
+    steps.iter().try_for_each(|step| step.is_possible())?;
     let (mut record, mut changed) = (Record::load()?, false);
     for step in steps {
         if step.is_done(changed)? {

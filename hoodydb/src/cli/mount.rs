@@ -159,7 +159,9 @@ fn make_defaults(args: &Args) -> Result<()> {
             continue;
         }
         if path == Path::new(DEFAULT_MOUNTPOINT) {
-            parent::prepare(Path::new(parent::PARENT)).map_err(|error| Failure::new(exit::BUSY, error.to_string()))?;
+            parent::prepare(Path::new(parent::PARENT)).map_err(|error| {
+                Failure::new(if error.is_busy() { exit::BUSY } else { exit::FAILURE }, error.to_string())
+            })?;
         } else if !path.try_exists()? {
             std::fs::create_dir_all(path).with_context(|| format!("cannot make {default}"))?;
         }

@@ -3,6 +3,7 @@
 //! Called by [`super::Cli`]. The backup is verified before the database is touched. A database that exists keeps its file, and
 //! gets its content in one transaction; one that does not is made under another name first.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::archive::{self, COMPRESSED, Partial};
 use crate::database::restore::{fill, look_at_target, replace};
 use crate::database::{self, DatabaseError, Depth};
 use crate::model::{RestoreAnswer, printable, text_of};
+use crate::process::mounts;
 use crate::render;
 
 /// Puts a backup in the place of a database
@@ -148,7 +150,14 @@ fn verified(file: &Path, care: &Care<'_>) -> Result<Option<Partial>> {
             );
         }
     }
-    if let Some(manifest) = archive::manifest_of(file)? {
+    let manifest = archive::manifest_of(file)?;
+    if manifest.is_none() && is_on_a_mount(file)? {
+        bail!(
+            "{} is a database on the mount, which may change while it is read: hoodydb backup first, and restore that",
+            printable(file)
+        );
+    }
+    if let Some(manifest) = manifest {
         if manifest.file_bytes != size {
             bail!("{} has {size} bytes, its manifest tells {}: it is not whole", printable(file), manifest.file_bytes);
         }
@@ -179,6 +188,12 @@ fn verified(file: &Path, care: &Care<'_>) -> Result<Option<Partial>> {
     care.begin("checking", 0);
     database::verify(plain, Depth::Full, care).map_err(named)?;
     Ok(unpacked)
+}
+
+/// Whether a file is on a mount of ours, where SQLite's locks and not this program decide who writes to it.
+fn is_on_a_mount(file: &Path) -> Result<bool> {
+    let device = file.metadata().with_context(|| format!("cannot read the backup {}", printable(file)))?.dev();
+    Ok(mounts::own_mounts().context("cannot read the mounts")?.iter().any(|mount| mount.device == device))
 }
 
 /// Makes a database that is not there, under another name first.

@@ -29,21 +29,32 @@ pub(super) fn identify(root: &Path, place: &Place, is_apart: impl FnOnce() -> bo
         Engine::Containerd => ("containerd", host.containerd(id)),
         Engine::CriO => ("cri-o", host.crio(id)),
         Engine::Kubernetes => match host.crio(id) {
-            Names { name: None, image: None } => ("containerd", host.containerd(id)),
+            Names { name: None, image: None, .. } => ("containerd", host.containerd(id)),
             names => ("cri-o", names),
         },
         Engine::Lxc => ("lxc", Names::default()),
         Engine::Nspawn => ("nspawn", Names::default()),
         Engine::Systemd => ("systemd", Names::default()),
-        Engine::Unknown => (host.maker_of(place).or_else(|| is_apart().then_some("container"))?, Names::default()),
+        Engine::Unknown => match host.maker_of(place) {
+            Some("containerd") => ("containerd", host.containerd(id)),
+            maker => (maker.or_else(|| is_apart().then_some("container"))?, Names::default()),
+        },
     };
-    Some(Container { engine: engine.to_owned(), id: id.to_owned(), name: names.name, image: names.image })
+    // It keeps the pod's network and runs no program of anybody's.
+    (!names.is_sandbox).then(|| Container {
+        engine: engine.to_owned(),
+        id: id.to_owned(),
+        name: names.name,
+        image: names.image,
+    })
 }
 
 #[derive(Debug, Default)]
 struct Names {
     name: Option<String>,
     image: Option<String>,
+    /// Whether it is not a container of a pod, but what holds the pod together.
+    is_sandbox: bool,
 }
 
 struct Host<'a> {
@@ -88,15 +99,26 @@ impl Host<'_> {
     }
 
     /// # Source
-    /// daemon.json: `data-root`; moby's `containers/ID/config.v2.json`.
+    /// daemon.json: `data-root`; moby's `containers/ID/config.v2.json`, with `userns-remap` in a directory that is named by the ids.
     fn docker(&self, id: &str) -> Names {
         let configured = self.json("/etc/docker/daemon.json");
         let data_root =
             configured.as_ref().and_then(|config| config["data-root"].as_str()).unwrap_or("/var/lib/docker");
-        let file = Path::new(data_root).join("containers").join(id).join("config.v2.json");
-        let Some(config) = self.json(file) else { return Names::default() };
+        let root = Path::new(data_root);
+        let file = |root: &Path| root.join("containers").join(id).join("config.v2.json");
+        let remapped = || self.remapped(root).iter().find_map(|root| self.json(file(root)));
+        let Some(config) = self.json(file(root)).or_else(remapped) else { return Names::default() };
         let name = config["Name"].as_str().map(|name| name.trim_start_matches('/'));
-        Names { name: short(name), image: short(config["Config"]["Image"].as_str()) }
+        Names { name: short(name), image: short(config["Config"]["Image"].as_str()), ..Names::default() }
+    }
+
+    /// Docker's data of mapped users: `UID.GID` below its data of root.
+    fn remapped(&self, root: &Path) -> Vec<PathBuf> {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_pair = |name: &str| name.split_once('.').is_some_and(|(uid, gid)| is_number(uid) && is_number(gid));
+        let entries = std::fs::read_dir(self.at(root)).into_iter().flatten().flatten();
+        let pairs = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_pair));
+        pairs.take(64).map(|entry| root.join(entry.file_name())).collect()
     }
 
     /// # Source
@@ -155,7 +177,7 @@ fn podman_names(list: &Value, id: &str) -> Option<Names> {
     let container = list.as_array()?.iter().find(|one| one["id"] == id)?;
     let metadata: Option<Value> = container["metadata"].as_str().and_then(|text| serde_json::from_str(text).ok());
     let image = metadata.as_ref().and_then(|metadata| metadata["image-name"].as_str());
-    Some(Names { name: short(container["names"][0].as_str()), image: short(image) })
+    Some(Names { name: short(container["names"][0].as_str()), image: short(image), ..Names::default() })
 }
 
 /// # Source
@@ -170,7 +192,9 @@ fn names_of_spec(spec: &Value) -> Names {
         (Some(pod), Some(container)) => Some(format!("{pod}/{container}")),
         (pod, container) => container.or(pod).map(str::to_owned),
     };
-    Names { name: short(name.as_deref()), image: short(image) }
+    let is_sandbox =
+        first(&["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"]) == Some("sandbox");
+    Names { name: short(name.as_deref()), image: short(image), is_sandbox }
 }
 
 fn short(name: Option<&str>) -> Option<String> {

@@ -49,8 +49,25 @@ pub(super) fn number(connection: &Connection, path: &Path, query: &str) -> Resul
     value::<i64>(connection, path, query).map(i64::unsigned_abs)
 }
 
-/// Tries again while others are in the way, until `patience` ends.
+/// Tries again while others are in the way, until `patience` ends, and no longer: what is attempted takes only moments besides.
 pub(super) fn patiently<T>(
+    path: &Path,
+    action: &'static str,
+    patience: Duration,
+    watch: &dyn Watch,
+    mut attempt: impl FnMut() -> Result<T, DatabaseError>,
+) -> Result<T, DatabaseError> {
+    let deadline = Instant::now().checked_add(patience);
+    again_and_again(path, action, patience, watch, || {
+        watch.wake_at(deadline);
+        let outcome = attempt();
+        watch.wake_at(None);
+        outcome
+    })
+}
+
+/// The same for work that takes long by itself: a wait in the middle of it is as long as the mount lets it be.
+pub(super) fn again_and_again<T>(
     path: &Path,
     action: &'static str,
     patience: Duration,

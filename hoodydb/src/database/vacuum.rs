@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::DatabaseError;
-use super::connection::{number, open, patiently, value};
+use super::connection::{again_and_again, number, open, patiently, value};
 use super::watch::{Hold, Watch, watched};
 
 /// Page cache of a vacuum, in KiB.
@@ -84,8 +84,12 @@ pub fn vacuum(path: &Path, options: VacuumOptions, watch: &dyn Watch) -> Result<
     if let Some(setting) = options.auto_vacuum {
         connection.pragma_update(None, "auto_vacuum", setting.name()).map_err(fault)?;
     }
+    // The turn is waited for by itself, for the work takes as long as it takes.
+    patiently(path, "the vacuum", options.patience, watch, || {
+        connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(fault)
+    })?;
     let run = |sql: &str| {
-        patiently(path, "the vacuum", options.patience, watch, || {
+        again_and_again(path, "the vacuum", options.patience, watch, || {
             watched(&connection, watch, Hold::Others, || connection.execute_batch(sql).map_err(fault))
         })
     };
@@ -113,7 +117,7 @@ pub fn vacuum_into(path: &Path, into: &Path, options: VacuumOptions, watch: &dyn
     }
     let mode: String = value(&connection, path, "PRAGMA journal_mode")?;
     let hold = if mode == "wal" { Hold::Nobody } else { Hold::Others };
-    patiently(path, "the vacuum", options.patience, watch, || {
+    again_and_again(path, "the vacuum", options.patience, watch, || {
         watched(&connection, watch, hold, || {
             let done = connection.execute("VACUUM INTO ?", [name]);
             done.map(|_| ()).map_err(|error| match DatabaseError::of("vacuum", path, error) {

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::DatabaseError;
 
@@ -33,6 +33,9 @@ pub enum Stop {
 pub trait Watch: Sync {
     /// So many of so many pages are done.
     fn progress(&self, done: u64, total: u64);
+
+    /// A call that waits for a lock has to return at this moment; without one it waits for as long as the mount lets it.
+    fn wake_at(&self, _moment: Option<Instant>) {}
 
     /// Whether the work has to end; asked several times a second.
     fn stop(&self, hold: Hold) -> Option<Stop>;

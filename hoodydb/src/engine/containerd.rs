@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use toml_edit::{DocumentMut, Item, Table, TableLike, value};
 
@@ -28,6 +29,9 @@ const RUNTIME: (&str, &str) = ("runc", "io.containerd.runc.v2");
 /// The CRI plugin, by the version of the configuration.
 const PLUGINS: [(i64, &str); 2] = [(2, "io.containerd.grpc.v1.cri"), (3, "io.containerd.cri.v1.runtime")];
 
+/// How far the time of a start is cut off.
+const TICK: Duration = Duration::from_millis(10);
+
 struct Containerd {
     version: String,
     daemon: Option<Daemon>,
@@ -36,8 +40,12 @@ struct Containerd {
 
 pub(super) fn enable(wrapper: &Path) -> Result<Done, EngineError> {
     let containerd = find()?;
-    let left_alone = |reason: String| EngineError::LeftAlone { path: containerd.config.clone(), reason };
     let text = edit::read(&containerd.config)?.unwrap_or_default();
+    // As docker's own packages configure it, in whatever version of the configuration.
+    if let Some(reason) = parse(&text).ok().and_then(|document| check_is_on(&document).err()) {
+        return Err(EngineError::Unused { path: containerd.config, reason });
+    }
+    let left_alone = |reason: String| EngineError::LeftAlone { path: containerd.config.clone(), reason };
     let Some(after) = with_binary(&text, wrapper).map_err(left_alone)? else { return Ok(Done::default()) };
     try_out(&after, wrapper).map_err(|why| EngineError::NotTaken { engine: Engine::Containerd, why })?;
     let package = edit::package_of(&containerd.config);
@@ -109,8 +117,9 @@ fn restart(daemon: Option<&Daemon>) -> String {
 /// Whether the daemon that runs is younger than its configuration; true if none runs.
 fn has_started_since(containerd: &Containerd) -> bool {
     let Some(daemon) = &containerd.daemon else { return true };
-    let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
-    time(Path::new(&format!("/proc/{}", daemon.pid))) >= time(&containerd.config)
+    // The time of /proc/PID is that of the first look at it, not of the start.
+    let started = daemon.started().map(|time| time + TICK);
+    started >= containerd.config.metadata().and_then(|meta| meta.modified()).ok()
 }
 
 /// Has containerd read the new configuration, and looks for our binary in what it makes of it.
@@ -139,8 +148,8 @@ fn with_binary(text: &str, wrapper: &Path) -> Result<Option<String>, String> {
     if document.is_empty() {
         document["version"] = value(2);
     }
-    let plugin = plugin_of(&document)?;
     check_is_on(&document)?;
+    let plugin = plugin_of(&document)?;
     let wrapper = wrapper.to_str().ok_or("the path of hoodydb-runc is not UTF-8")?;
     let mut table: &mut dyn TableLike = document.as_table_mut();
     for name in ["plugins", plugin, "containerd"] {

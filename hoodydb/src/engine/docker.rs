@@ -223,7 +223,8 @@ fn without_inner(text: &str) -> Result<String, String> {
 /// Names of the containers that were made while ours was the default, stopped ones too.
 ///
 /// # Source
-/// moby: `DATA-ROOT/containers/ID/hostconfig.json` (`Runtime`) and `config.v2.json` (`Name`).
+/// moby: `DATA-ROOT/containers/ID/hostconfig.json` (`Runtime`) and `config.v2.json` (`Name`); with `userns-remap` the first part is
+/// `DATA-ROOT/UID.GID`.
 fn containers_with_our_runtime(config: &Path, daemon: Option<&Daemon>) -> Vec<String> {
     let flag = daemon.and_then(|daemon| daemon.values(&["--data-root", "-g"]).first().map(PathBuf::from));
     let in_file = || {
@@ -232,7 +233,9 @@ fn containers_with_our_runtime(config: &Path, daemon: Option<&Daemon>) -> Vec<St
     };
     let root = flag.or_else(in_file).unwrap_or_else(|| "/var/lib/docker".into());
     let json = |path: PathBuf| parse(&edit::read(&path).ok()??).ok();
-    let containers = std::fs::read_dir(root.join("containers")).into_iter().flatten().flatten();
+    let entries = |directory: PathBuf| std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let roots = entries(root.clone()).map(|entry| entry.path()).chain([root]);
+    let containers = roots.flat_map(|root| entries(root.join("containers")));
     let mut names: Vec<String> = containers
         .filter_map(|entry| {
             let host_config = json(entry.path().join("hostconfig.json"))?;

@@ -54,6 +54,14 @@ pub enum EngineError {
         /// What is in the way, and the way out; escaped.
         reason: String,
     },
+    /// It is there for another engine's sake, and makes no container by itself.
+    #[error("{} is left alone: {reason}", printable(path))]
+    Unused {
+        /// The file.
+        path: PathBuf,
+        /// How that is known; escaped.
+        reason: String,
+    },
     /// The file was changed after [`super::enable`], in a way that cannot be told apart from its change.
     #[error("{} was changed since and is left alone: {reason}", printable(path))]
     ChangedSince {

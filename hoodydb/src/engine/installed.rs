@@ -6,9 +6,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use super::{Engine, EngineError};
 use crate::model::printable;
+use crate::process::{start_time, started_at};
 
 /// Where programs are besides `PATH`, which for root over sudo or cron may be short.
 const DIRECTORIES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -62,6 +64,11 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
+    /// When it was started; none if it is gone.
+    pub(super) fn started(&self) -> Option<SystemTime> {
+        u32::try_from(self.pid).ok().and_then(start_time).map(started_at)
+    }
+
     /// The values of an option that is written `--name value`, `--name=value` or with one hyphen.
     pub(super) fn values(&self, names: &[&str]) -> Vec<&str> {
         let mut values = Vec::new();

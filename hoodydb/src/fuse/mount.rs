@@ -21,10 +21,11 @@ pub const FILE_SYSTEM_TYPE: &str = "fuse.hoodydb";
 /// # Source
 /// mount(2); fs/fuse/inode.c (`fuse_fs_parameters`).
 pub(super) fn mount(options: &MountOptions) -> Result<OwnedFd, FuseError> {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(FuseError::Device)?;
+    let device =
+        OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(|error| FuseError::Device(error.into()))?;
     let permissions = if options.access == Access::Unix { ",default_permissions" } else { "" };
     let data = format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other{permissions}", device.as_raw_fd());
-    let failed = |source: io::Error| FuseError::Mount { path: options.mountpoint.clone(), source };
+    let failed = |source: io::Error| FuseError::Mount { path: options.mountpoint.clone(), source: source.into() };
     let data = CString::new(data).map_err(|error| failed(error.into()))?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID;
     rustix::mount::mount(&*options.source, &*options.mountpoint, FILE_SYSTEM_TYPE, flags, &*data)

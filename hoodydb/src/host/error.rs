@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::model::printable;
+use crate::process::KernelError;
 
 /// Errors of [`crate::host`].
 #[derive(Debug, thiserror::Error)]
@@ -15,8 +16,8 @@ pub enum HostError {
         action: &'static str,
         /// What.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// Why, and which security module may be behind it.
+        source: KernelError,
     },
     /// The parent is a file or a symbolic link.
     #[error("{} is not a directory: move it away, the parent of the mount point goes there", printable(.0))]
@@ -43,9 +44,14 @@ pub enum HostError {
 }
 
 impl HostError {
+    /// Whether somebody else has something there.
+    pub const fn is_busy(&self) -> bool {
+        matches!(self, Self::NotDirectory(_) | Self::HasFiles { .. })
+    }
+
     /// For [`Result::map_err`].
     pub(super) fn path(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Path { action, path, source }
+        move |source| Self::Path { action, path, source: source.into() }
     }
 }

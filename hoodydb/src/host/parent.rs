@@ -79,7 +79,11 @@ pub fn prepare(parent: &Path) -> Result<Prepared, HostError> {
     refuse_files(parent)?;
     build(parent).map_err(|error| match error {
         Errno::NOSYS => HostError::OldKernel(parent.to_owned()),
-        other => HostError::Path { action: "cannot make the mount at", path: parent.to_owned(), source: other.into() },
+        other => HostError::Path {
+            action: "cannot make the mount at",
+            path: parent.to_owned(),
+            source: io::Error::from(other).into(),
+        },
     })?;
     tracing::info!(parent = printable(parent), "made the parent of the mount point");
     Ok(Prepared::Made)
@@ -91,22 +95,35 @@ pub fn prepare(parent: &Path) -> Result<Prepared, HostError> {
 /// As of [`prepare`].
 pub fn rehearse(parent: &Path) -> Result<Prepared, HostError> {
     let state = state(parent).map_err(HostError::path("cannot read the mounts for", parent))?;
-    if state == Prepared::Made && parent.symlink_metadata().is_ok() {
-        refuse_files(parent)?;
+    if state == Prepared::Made {
+        if parent.symlink_metadata().is_ok() {
+            refuse_files(parent)?;
+        }
+        if is_kernel_too_old() {
+            return Err(HostError::OldKernel(parent.to_owned()));
+        }
     }
     Ok(state)
 }
 
-/// Takes the parent away; containers that have it keep it, empty. False if there was none.
+/// Asks for what cannot be done; only a kernel without the calls says so.
+fn is_kernel_too_old() -> bool {
+    let moved = move_mount(CWD, "", CWD, "", MoveMountFlags::empty());
+    moved == Err(Errno::NOSYS) || fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).err() == Some(Errno::NOSYS)
+}
+
+/// Takes the parent away; containers that have it keep it, empty, and so does a shell that is in it. False if there was none.
 ///
 /// # Errors
-/// `EBUSY` while something is mounted or open in it.
+/// `EBUSY` while something is mounted in it.
 pub fn remove(parent: &Path) -> io::Result<bool> {
     if !is_there(parent)? {
         return Ok(false);
     }
     socket_place::remove(parent)?;
-    rustix::mount::unmount(parent, UnmountFlags::NOFOLLOW)?;
+    let has_mounts = mounts_of("/proc/self/mountinfo")?.iter().any(|mount| mount.mount_point.parent() == Some(parent));
+    let flags = if has_mounts { UnmountFlags::empty() } else { UnmountFlags::DETACH };
+    rustix::mount::unmount(parent, flags | UnmountFlags::NOFOLLOW)?;
     Ok(true)
 }
 

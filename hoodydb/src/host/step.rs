@@ -87,6 +87,17 @@ impl Step {
         }
     }
 
+    /// Whether nothing stands in its way that can be seen before.
+    ///
+    /// # Errors
+    /// Where it would hide or replace what is not ours.
+    pub fn is_possible(&self) -> Result<(), HostError> {
+        match self {
+            Self::Directory { .. } | Self::Parent => self.is_done(false).map(|_| ()),
+            Self::File { .. } | Self::Program { .. } | Self::Command { .. } => Ok(()),
+        }
+    }
+
     /// Whether it is done already; `changed` says whether a step before it was not.
     ///
     /// # Errors

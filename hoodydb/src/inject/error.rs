@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::model::printable;
+use crate::process::KernelError;
 
 /// Errors of [`super::give`].
 #[derive(Debug, thiserror::Error)]
@@ -25,23 +25,13 @@ pub enum InjectError {
     /// Its /hoody is a link or a file.
     #[error("its /hoody is not a directory")]
     NotDirectory,
-    /// A security module is in the way.
-    #[error("{action}: {source}; this process is confined by {}, which may be the reason", printable(confined_by))]
-    Denied {
-        /// What failed.
-        action: &'static str,
-        /// Why.
-        source: io::Error,
-        /// The label of AppArmor or SELinux.
-        confined_by: String,
-    },
     /// A call failed.
     #[error("{action}: {source}")]
     Call {
         /// What failed.
         action: &'static str,
-        /// Why.
-        source: io::Error,
+        /// Why, and which security module may be behind it.
+        source: KernelError,
     },
     /// The container's file system does not answer.
     #[error("its file system does not answer")]
@@ -51,22 +41,6 @@ pub enum InjectError {
 impl InjectError {
     /// For [`Result::map_err`].
     pub(super) fn call<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Self {
-        move |error| {
-            let source = error.into();
-            match (source.kind(), confined_by()) {
-                (io::ErrorKind::PermissionDenied, Some(confined_by)) => Self::Denied { action, source, confined_by },
-                _ => Self::Call { action, source },
-            }
-        }
+        move |error| Self::Call { action, source: error.into().into() }
     }
-}
-
-/// The label of this process, if a security module confines it.
-///
-/// # Source
-/// proc_pid_attr(5); AppArmor says `unconfined`, SELinux's unconfined types say so in their names.
-fn confined_by() -> Option<String> {
-    let label = std::fs::read_to_string("/proc/thread-self/attr/current").ok()?;
-    let label = label.trim_end_matches(['\0', '\n']);
-    (!label.is_empty() && !label.contains("unconfined")).then(|| label.to_owned())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::container::Containers;
 use crate::model::Container;
-use crate::process::mount_namespace;
+use crate::process::{mount_namespace, start_time};
 
 /// A container that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,30 +43,10 @@ fn look_at(pid: u32, own: Option<u64>, containers: &Containers) -> Option<Runnin
     if container.engine == "container" && shares_pids(pid) {
         return None;
     }
-    Some(Running { container, pid, namespace, started_ticks: started_ticks(pid)? })
+    Some(Running { container, pid, namespace, started_ticks: start_time(pid)? })
 }
 
 fn shares_pids(pid: u32) -> bool {
     let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/pid")).ok();
     of(&pid.to_string()) == of("self")
-}
-
-/// # Source
-/// proc_pid_stat(5): the name in brackets may itself hold brackets and spaces; the start is field 22.
-fn started_ticks(pid: u32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let bracket = stat.iter().rposition(|byte| *byte == b')')?;
-    let fields = std::str::from_utf8(stat.get(bracket + 2..)?).ok()?;
-    fields.split(' ').nth(19)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_process_was_started() {
-        assert!(started_ticks(std::process::id()).unwrap() > 0);
-        assert_eq!(started_ticks(0), None);
-    }
 }

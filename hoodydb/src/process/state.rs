@@ -4,6 +4,7 @@
 //! error.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::model::text_of;
 
@@ -56,6 +57,15 @@ pub fn process_of(tid: u32) -> Option<u32> {
 pub fn start_time(pid: u32) -> Option<u64> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     start_time_in(&stat)
+}
+
+/// The moment of so many ticks since the boot, by the clock of now, rounded to whole ticks.
+pub fn started_at(ticks: u64) -> SystemTime {
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    let since_boot = Duration::from_millis(ticks * 1_000 / per_second);
+    let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let uptime = Duration::new(uptime.tv_sec.unsigned_abs(), uptime.tv_nsec.unsigned_abs() as u32);
+    SystemTime::now() - uptime.saturating_sub(since_boot)
 }
 
 fn start_time_in(stat: &[u8]) -> Option<u64> {

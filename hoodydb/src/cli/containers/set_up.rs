@@ -30,6 +30,10 @@ fn act(choice: Choice, [done, already]: [&str; 2], act: impl Fn(Engine) -> Resul
     for engine in choice.engines() {
         match act(engine) {
             Err(EngineError::Absent { .. }) if choice.is_all() => continue,
+            // Nobody asked for this one by name.
+            Err(error @ EngineError::Unused { .. }) if choice.is_all() => {
+                print(&format!("{}: {error}\n", engine.name()))?;
+            }
             Err(error) => failures.push(error.to_string()),
             Ok(Done { changed, notes }) => {
                 let outcome = if changed { done } else { already };

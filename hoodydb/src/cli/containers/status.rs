@@ -11,6 +11,7 @@ use crate::control::{Answer, Command, socket};
 use crate::engine::{self, Engine};
 use crate::inject::{self, Live, Running, Sight};
 use crate::model::{Container, ContainerStatus, Containers};
+use crate::process::started_at;
 use crate::render;
 
 pub(super) fn run(json: bool) -> Result<()> {
@@ -70,14 +71,6 @@ impl Mounts {
         }
         mounts
     }
-}
-
-fn started_at(ticks: u64) -> SystemTime {
-    let per_second = rustix::param::clock_ticks_per_second().max(1);
-    let since_boot = Duration::from_millis(ticks * 1_000 / per_second);
-    let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let uptime = Duration::new(uptime.tv_sec.unsigned_abs(), uptime.tv_nsec.unsigned_abs() as u32);
-    SystemTime::now() - uptime.saturating_sub(since_boot)
 }
 
 fn now_s() -> u64 {

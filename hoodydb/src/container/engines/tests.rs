@@ -40,6 +40,8 @@ fn docker_keeps_a_file_per_container() {
     let config = r#"{"Name": "/web", "Config": {"Image": "nginx:1"}}"#;
     let files = Files::of("docker", &[("/var/lib/docker/containers/ID/config.v2.json", config)]);
     assert_eq!(shown(&files.identify(Engine::Docker)), ["docker", "web", "nginx:1"]);
+    let remapped = [("/var/lib/docker/100000.100000/containers/ID/config.v2.json", config)];
+    assert_eq!(shown(&Files::of("docker-remapped", &remapped).identify(Engine::Docker)), ["docker", "web", "nginx:1"]);
     let moved = [("/etc/docker/daemon.json", r#"{"data-root": "/d"}"#), ("/d/containers/ID/config.v2.json", config)];
     assert_eq!(shown(&Files::of("docker-moved", &moved).identify(Engine::Docker)), ["docker", "web", "nginx:1"]);
 }
@@ -69,6 +71,16 @@ fn kubernetes_writes_annotations() {
     let files = Files::of("containerd", &[(file, containerd)]);
     assert_eq!(shown(&files.identify(Engine::Containerd)), ["containerd", "pod-1/app", "app:2"]);
     assert_eq!(shown(&files.identify(Engine::Kubernetes)), ["containerd", "pod-1/app", "app:2"]);
+    let below = Place { engine: Engine::Unknown, id: ID.to_owned(), above: Some("k8s.io".to_owned()), uid: None };
+    assert_eq!(
+        shown(&files.place(below).unwrap()),
+        ["containerd", "pod-1/app", "app:2"],
+        "without a parent of kubelet's"
+    );
+    let sandbox = r#"{"annotations": {"io.kubernetes.cri.sandbox-name": "pod-1", "io.kubernetes.cri.container-type": "sandbox"}}"#;
+    let files = Files::of("sandbox", &[(file, sandbox)]);
+    let place = Place { engine: Engine::Kubernetes, id: ID.to_owned(), above: None, uid: None };
+    assert_eq!(files.place(place), None, "no program of the user's runs in it");
     let crio = r#"{"annotations": {"io.kubernetes.pod.name": "pod-2", "io.kubernetes.container.name": "app"}}"#;
     let files = Files::of("crio", &[("/run/containers/storage/overlay-containers/ID/userdata/config.json", crio)]);
     assert_eq!(shown(&files.identify(Engine::CriO)), ["cri-o", "pod-2/app", "-"]);
