@@ -126,3 +126,22 @@ pub(in crate::api) fn seconds(value: ValueRef<'_>) -> Option<i64> {
         ValueRef::Null | ValueRef::Text(_) | ValueRef::Blob(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_sought_and_never_searched_for() {
+        let connection = Connection::open_in_memory().unwrap();
+        let table = Table::named("t").unwrap();
+        schema::ensure(&connection, &table, 1).unwrap();
+        for sql in [table.read(), table.load(), table.record()] {
+            let mut query = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let count = query.parameter_count();
+            let steps = query.query_map(rusqlite::params_from_iter(vec!["a"; count]), |row| row.get(3)).unwrap();
+            let steps: Vec<String> = steps.map(Result::unwrap).collect();
+            assert!(steps.iter().all(|step| !step.starts_with("SCAN")), "{sql}: {steps:?}");
+        }
+    }
+}
