@@ -129,7 +129,10 @@ impl Set {
             Some("*") => true,
             Some(_) => return Err(Failure::parameters("if_none_match must be *")),
         };
-        let content_type = item.content_type.unwrap_or_else(|| content::UNKNOWN.to_owned());
+        let content_type = item
+            .content_type
+            .filter(|content_type| !content_type.is_empty())
+            .unwrap_or_else(|| content::UNKNOWN.to_owned());
         content::check(&content_type)?;
         Ok(Self {
             key: item.key,

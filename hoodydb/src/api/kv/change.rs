@@ -62,7 +62,7 @@ impl Found {
     /// Reads it, with the schema that its table was looked at under; none if that has never happened.
     fn read(connection: &Connection, table: &Table, key: &str, now: i64) -> rusqlite::Result<Option<(Self, i64)>> {
         let mut query = connection.prepare_cached(table.load())?;
-        let found = query.query_row([key], |row| {
+        let found = query.query_row([key, table.tbl()], |row| {
             let entry = if row.get(8)? { Some(Entry::of(row)?) } else { None };
             let is_over = entry.as_ref().is_some_and(|entry| !entry.is_live(now));
             Ok((Self { entry: entry.filter(|_| !is_over), is_over, epoch: row.get(6)? }, row.get(7)?))
@@ -142,8 +142,20 @@ impl Found {
             To::Nothing => (None, None, None),
         };
         let Operation { op, path, delta, .. } = operation;
-        let row =
-            params![key, op, path, delta, now, old_value, old_type, old_expire_at, new_value, new_type, new_expire_at];
+        let row = params![
+            key,
+            op,
+            path,
+            delta,
+            now,
+            old_value,
+            old_type,
+            old_expire_at,
+            new_value,
+            new_type,
+            new_expire_at,
+            table.tbl()
+        ];
         connection.prepare_cached(table.record())?.query_row(row, |row| row.get(0))
     }
 }
@@ -151,10 +163,10 @@ impl Found {
 /// Notes only that something was written; consecutive such notes are one row. Gives the number of the key's newest change.
 fn leave_unrecorded(connection: &Connection, table: &Table, key: &str, now: i64) -> rusqlite::Result<i64> {
     let history = table.history();
-    let last = format!("SELECT max(op_number) FROM {history} WHERE key = ?1");
+    let last = format!("SELECT max(op_number) FROM {history} WHERE key = CAST(?1 AS TEXT)");
     let extend = format!(
         "UPDATE {history} SET unrecorded_until = max(coalesce(unrecorded_until, ts), ?2) \
-         WHERE key = ?1 AND op_number = ({last}) AND op = 'UNRECORDED'"
+         WHERE key = CAST(?1 AS TEXT) AND op_number = ({last}) AND op = 'UNRECORDED'"
     );
     if connection.prepare_cached(&extend)?.execute(params![key, now])? == 0 {
         let add = format!(
@@ -163,7 +175,8 @@ fn leave_unrecorded(connection: &Connection, table: &Table, key: &str, now: i64)
         );
         connection.prepare_cached(&add)?.execute(params![key, now])?;
     }
-    let newest = "SELECT coalesce(max(seq), 0) FROM \"hoody:kv_changes\" WHERE tbl = ?1 AND key = ?2";
+    let newest = "SELECT coalesce(max(seq), 0) FROM \"hoody:kv_changes\" \
+                  WHERE tbl = CAST(?1 AS TEXT) AND key = CAST(?2 AS TEXT)";
     connection.prepare_cached(newest)?.query_row([table.tbl(), key], |row| row.get(0))
 }
 

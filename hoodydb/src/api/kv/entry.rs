@@ -41,7 +41,7 @@ impl Entry {
     pub(in crate::api) fn read(connection: &Connection, table: &Table, key: &str) -> Result<Option<Self>, Failure> {
         let entry = |row: &Row<'_>| Ok((Self::of(row)?, row.get::<_, bool>(7)?));
         match connection.prepare_cached(table.read()) {
-            Ok(mut query) => match query.query_row([key], entry).optional()? {
+            Ok(mut query) => match query.query_row([key, table.tbl(), table.insert_trigger()], entry).optional()? {
                 Some((mut entry, is_logged)) => {
                     if entry.etag.is_some() && !is_logged {
                         // VACUUM may have moved the trigger in the schema; or it is gone, and the tag says nothing.
@@ -124,5 +124,33 @@ pub(in crate::api) fn seconds(value: ValueRef<'_>) -> Option<i64> {
         )]
         ValueRef::Real(seconds) => Some(seconds as i64),
         ValueRef::Null | ValueRef::Text(_) | ValueRef::Blob(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{StatementStatus, params_from_iter};
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_sought_by_a_plan_that_is_made_once() {
+        let connection = Connection::open_in_memory().unwrap();
+        let table = Table::named("t").unwrap();
+        schema::ensure(&connection, &table, 1).unwrap();
+        for sql in [table.read(), table.load(), table.store(), table.touch(), table.remove(), table.record()] {
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let count = plan.parameter_count();
+            let steps = plan.query_map(params_from_iter(vec!["a"; count]), |row| row.get(3)).unwrap();
+            let steps: Vec<String> = steps.map(Result::unwrap).collect();
+            assert!(steps.iter().all(|step| !step.starts_with("SCAN")), "{sql}: {steps:?}");
+            for value in ["a", "t", "b"] {
+                let mut statement = connection.prepare_cached(sql).unwrap();
+                let mut rows = statement.query(params_from_iter(vec![value; count])).unwrap();
+                while rows.next().unwrap().is_some() {}
+            }
+            let statement = connection.prepare_cached(sql).unwrap();
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{sql}");
+        }
     }
 }

@@ -107,18 +107,15 @@ impl Wish {
         meta: Option<&Meta>,
     ) -> rusqlite::Result<Vec<Item>> {
         let newest = match meta {
-            Some(_) => format!(
-                "(SELECT max(c.seq) FROM \"hoody:kv_changes\" c WHERE c.tbl = '{}' AND c.key = t.key)",
-                table.tbl()
-            ),
-            None => "NULL".to_owned(),
+            Some(_) => "(SELECT max(c.seq) FROM \"hoody:kv_changes\" c WHERE c.tbl = ?1 AND c.key = t.key)",
+            None => "NULL",
         };
         let mut query = format!(
             "SELECT t.key, t.content_type, octet_length(t.value), t.created_at, t.updated_at, t.expire_at, {newest} \
-             FROM {} t WHERE (t.expire_at IS NULL OR t.expire_at > ?)",
+             FROM {} t WHERE (t.expire_at IS NULL OR t.expire_at > ?2)",
             table.quoted()
         );
-        let mut values = vec![Value::from(now)];
+        let mut values = vec![Value::from(table.tbl().to_owned()), Value::from(now)];
         let bounds = [
             ("t.key >= ?", Some(self.prefix.clone()).filter(|prefix| !prefix.is_empty())),
             ("t.key < ?", end(&self.prefix)),

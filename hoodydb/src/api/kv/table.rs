@@ -21,6 +21,7 @@ pub(in crate::api) struct Table(Arc<Texts>);
 struct Texts {
     name: String,
     tbl: String,
+    trigger: String,
     read: String,
     load: String,
     store: String,
@@ -91,12 +92,20 @@ impl Table {
         ["insert", "update", "move", "delete"].map(|of| format!("hoody:kv_{of}:{}", self.0.tbl))
     }
 
-    /// Reads the key `?1`, see [`super::entry::Entry`]; no row if it does not exist.
+    /// The name of the trigger of inserts.
+    pub(super) fn insert_trigger(&self) -> &str {
+        &self.0.trigger
+    }
+
+    /// Reads the key `?1` of the table `?2`, which has the trigger `?3`, see [`super::entry::Entry`]; no row if it does not exist.
+    ///
+    /// Parameters are cast, here and below: SQLite looks at the value of a bare one when it plans a join, and would plan anew, which
+    /// takes ten times as long as the statement itself, whenever a kept statement is used again.
     pub(super) fn read(&self) -> &str {
         &self.0.read
     }
 
-    /// The same, with the schema that the table was last ensured under; always a row if it ever was.
+    /// The same of `?1` and `?2`, with the schema that the table was last ensured under; always a row if it ever was.
     pub(super) fn load(&self) -> &str {
         &self.0.load
     }
@@ -116,7 +125,7 @@ impl Table {
         &self.0.remove
     }
 
-    /// Adds an operation to the history, and gives the newest change of its key.
+    /// Adds an operation to the history, and gives the newest change of its key; `?12` is the table.
     pub(super) fn record(&self) -> &str {
         &self.0.record
     }
@@ -125,18 +134,19 @@ impl Table {
 impl Texts {
     fn new(name: &str) -> Self {
         let tbl = name.to_ascii_lowercase();
-        let newest = format!("(SELECT max(c.seq) FROM \"hoody:kv_changes\" c WHERE c.tbl = '{tbl}' AND c.key = ?1)");
-        let columns = format!("t.value, t.content_type, t.created_at, t.updated_at, t.expire_at, {newest}, m.epoch");
+        let (key, second) = ("CAST(?1 AS TEXT)", "CAST(?2 AS TEXT)");
+        let newest =
+            |tbl| format!("(SELECT max(c.seq) FROM \"hoody:kv_changes\" c WHERE c.tbl = {tbl} AND c.key = {key})");
+        let columns =
+            format!("t.value, t.content_type, t.created_at, t.updated_at, t.expire_at, {}, m.epoch", newest(second));
         // A table that somebody dropped and made again has lost its triggers, and its old tags say nothing of its new rows.
-        let captured =
-            format!("LEFT JOIN sqlite_schema s ON s.rowid = m.trigger_row AND s.name = 'hoody:kv_insert:{tbl}'");
         let read = format!(
-            "SELECT {columns}, s.rowid IS NOT NULL FROM \"{name}\" t LEFT JOIN \"hoody:kv_meta\" m ON m.tbl = '{tbl}' \
-             {captured} WHERE t.key = ?1"
+            "SELECT {columns}, s.rowid IS NOT NULL FROM \"{name}\" t LEFT JOIN \"hoody:kv_meta\" m ON m.tbl = {second} \
+             LEFT JOIN sqlite_schema s ON s.rowid = m.trigger_row AND s.name = CAST(?3 AS TEXT) WHERE t.key = {key}"
         );
         let load = format!(
-            "SELECT {columns}, m.schema, t.key IS NOT NULL FROM \"hoody:kv_meta\" m LEFT JOIN \"{name}\" t ON t.key = ?1 \
-             WHERE m.tbl = '{tbl}'"
+            "SELECT {columns}, m.schema, t.key IS NOT NULL FROM \"hoody:kv_meta\" m LEFT JOIN \"{name}\" t ON t.key = {key} \
+             WHERE m.tbl = {second}"
         );
         let store = format!(
             "INSERT INTO \"{name}\"(key, value, content_type, created_at, updated_at, expire_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
@@ -148,10 +158,12 @@ impl Texts {
         let record = format!(
             "INSERT INTO \"{name}_history\"(key, op_number, op, path, delta, ts, old_value, old_content_type, old_expire_at, \
              new_value, new_content_type, new_expire_at) \
-             VALUES (?1, (SELECT coalesce(max(h.op_number), 0) + 1 FROM \"{name}_history\" h WHERE h.key = ?1), \
-             ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING {newest}"
+             VALUES (?1, (SELECT coalesce(max(h.op_number), 0) + 1 FROM \"{name}_history\" h WHERE h.key = {key}), \
+             ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING {}",
+            newest("CAST(?12 AS TEXT)")
         );
-        Self { name: name.to_owned(), tbl, read, load, store, touch, remove, record }
+        let trigger = format!("hoody:kv_insert:{tbl}");
+        Self { name: name.to_owned(), tbl, trigger, read, load, store, touch, remove, record }
     }
 }
 

@@ -103,7 +103,7 @@ fn refuse<T>(text: String) -> Result<T, Failure> {
 /// Looks at the columns under a name.
 fn columns(connection: &Connection, name: &str, wanted: &[&str]) -> Result<Shape, Failure> {
     let found: Option<(String, Option<String>)> = connection
-        .prepare(
+        .prepare_cached(
             "SELECT type, sql FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'view', 'index')",
         )?
         .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -113,7 +113,7 @@ fn columns(connection: &Connection, name: &str, wanted: &[&str]) -> Result<Shape
     if kind != "table" || is_virtual {
         return refuse(format!("{name} is no ordinary table"));
     }
-    let mut query = connection.prepare("SELECT lower(name) FROM pragma_table_xinfo(?1)")?;
+    let mut query = connection.prepare_cached("SELECT lower(name) FROM pragma_table_xinfo(?1)")?;
     let names = query.query_map([name], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
     let missing: Vec<&str> = wanted.iter().copied().filter(|column| !names.iter().any(|name| name == column)).collect();
     if missing.is_empty() {
