@@ -116,7 +116,7 @@ async fn serve(options: Options, tls: Option<tokio_rustls::TlsAcceptor>, most: u
     let stops = Stops::new().map_err(ServeError::Runtime)?;
     let (stage, watching) = watch::channel(Stage::Serving);
     let server = Arc::new(Server {
-        api: Api::new(options.api, Arc::new(pool::Pool::here())),
+        api: Api::new(options.api, Arc::new(pool::Pool::here().map_err(ServeError::Runtime)?)),
         tokens: options.tokens,
         sites: Sites::new(options.hosts, options.origins),
         crowd: Crowd::new(most),

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::exit::{self, Failure, Refused};
 use super::duration;
+use super::exit::{self, Failure, Refused};
 use crate::api::{self, Api, Inline, Roots, Settings};
 use crate::model::printable;
 use crate::process::mounts;
@@ -139,12 +139,16 @@ impl Ask {
         let pairs: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let mut request = Request::new(self.body);
         *request.method_mut() = self.method;
-        *request.uri_mut() = format!("{}{}?{}", api::BASE, self.path, pairs.join("&")).parse().context("the request is too long")?;
+        *request.uri_mut() =
+            format!("{}{}?{}", api::BASE, self.path, pairs.join("&")).parse().context("the request is too long")?;
         for (name, value) in self.headers {
-            request.headers_mut().insert(name, HeaderValue::try_from(value).map_err(|_| usage("a header must be text on one line"))?);
+            request
+                .headers_mut()
+                .insert(name, HeaderValue::try_from(value).map_err(|_| usage("a header must be text on one line"))?);
         }
         if let Some(token) = place.token.clone().or_else(|| variable("HOODYDB_TOKEN")) {
-            let value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| usage("a token is text on one line"))?;
+            let value =
+                HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| usage("a token is text on one line"))?;
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
         Ok(request)
@@ -177,7 +181,8 @@ impl Place {
         if self.url.is_some() || self.db_root.is_some() {
             return Ok(self.url.clone());
         }
-        let named = variable("HOODYDB_URL").map(|text| text.parse().map_err(|why| usage(format!("HOODYDB_URL: {why}"))));
+        let named =
+            variable("HOODYDB_URL").map(|text| text.parse().map_err(|why| usage(format!("HOODYDB_URL: {why}"))));
         named.transpose()
     }
 
@@ -304,7 +309,10 @@ mod tests {
 
     #[test]
     fn a_request_is_encoded() {
-        let ask = Ask::get(format!("/kv/{}", encoded("a/b é"))).with("db", "x y&z").with_some("path", None::<&str>).with_flag("history", true);
+        let ask = Ask::get(format!("/kv/{}", encoded("a/b é")))
+            .with("db", "x y&z")
+            .with_some("path", None::<&str>)
+            .with_flag("history", true);
         let request = ask.request(&place(&["--timeout", "1500ms", "--token", "t"])).unwrap();
         assert_eq!(request.uri(), "/api/v1/sqlite/kv/a%2Fb%20%C3%A9?db=x%20y%26z&history=true&timeout=2");
         assert_eq!(request.headers()["authorization"], "Bearer t");

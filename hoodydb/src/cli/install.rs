@@ -127,11 +127,14 @@ fn check_http(site: &Site) -> Result<()> {
         return Err(Failure::new(exit::USAGE, "--http: this is no name of a user").into());
     }
     if site.is_packaged {
-        let line = "the package has the service: useradd --system hoodydb && systemctl enable --now hoodydb-http.service";
+        let line =
+            "the package has the service: useradd --system hoodydb && systemctl enable --now hoodydb-http.service";
         return Err(Failure::new(exit::FAILURE, line).into());
     }
     if !site.has_systemd {
-        return Err(Failure::new(exit::FAILURE, "--http needs systemd: run hoodydb serve as its documentation tells").into());
+        return Err(
+            Failure::new(exit::FAILURE, "--http needs systemd: run hoodydb serve as its documentation tells").into()
+        );
     }
     Ok(())
 }

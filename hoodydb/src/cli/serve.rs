@@ -104,7 +104,9 @@ pub(super) fn run(args: Args) -> Result<()> {
     telemetry::to_stderr();
     if let Some(user) = &args.prepare_socket {
         if !socket_place::prepare(user_id(user)?)? {
-            tracing::warn!("/hoody has no place for a socket: it is made by hoodydb mount, once /hoody is not in use any more");
+            tracing::warn!(
+                "/hoody has no place for a socket: it is made by hoodydb mount, once /hoody is not in use any more"
+            );
         }
         return Ok(());
     }

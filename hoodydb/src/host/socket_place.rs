@@ -84,7 +84,9 @@ fn is_mounted(path: &Path) -> io::Result<bool> {
 fn build(shown: &Path, owner: u32) -> io::Result<()> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let uid = owner.to_string();
-    for (key, value) in [("source", SOURCE), ("size", "64k"), ("nr_inodes", "16"), ("mode", "755"), ("uid", uid.as_str())] {
+    for (key, value) in
+        [("source", SOURCE), ("size", "64k"), ("nr_inodes", "16"), ("mode", "755"), ("uid", uid.as_str())]
+    {
         fsconfig_set_string(&context, key, value)?;
     }
     fsconfig_create(&context)?;

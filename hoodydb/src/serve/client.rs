@@ -48,7 +48,8 @@ impl FromStr for Url {
                 false => Err(format!("'{text}': a unix socket is unix: and an absolute path")),
             };
         }
-        let wrong = || format!("'{text}' is no address of a server: write http://HOST:PORT, https://HOST:PORT or unix:/PATH");
+        let wrong =
+            || format!("'{text}' is no address of a server: write http://HOST:PORT, https://HOST:PORT or unix:/PATH");
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
@@ -139,7 +140,8 @@ impl Client {
 
 async fn receive(response: Response<Incoming>, event: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<Response<Bytes>> {
     let (head, mut body) = response.into_parts();
-    let is_stream = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let is_stream =
+        head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(plain)?;

@@ -36,7 +36,8 @@ const BUFFER: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a connection is told that there is no place for.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n\
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n\
     Content-Length: 72\r\n\r\n{\"error\":\"too many requests are under way\",\"code\":\"SERVICE_UNAVAILABLE\"}";
 
 /// Accepts connections until the server ends.

@@ -116,7 +116,8 @@ impl Crowd {
 
     /// Who is given up first: those that wait, then those that have stalled; of each the one that has done nothing for longest.
     fn least(&self, state: &State, waiting_too: bool) -> Option<Arc<Member>> {
-        let stalled_before = millis(self.started).saturating_sub(u64::try_from(STALLED.as_millis()).unwrap_or(u64::MAX));
+        let stalled_before =
+            millis(self.started).saturating_sub(u64::try_from(STALLED.as_millis()).unwrap_or(u64::MAX));
         let rank = |member: &&Arc<Member>| {
             let (phase, moved) = (member.phase.load(Relaxed), member.moved_ms.load(Relaxed));
             match phase {
@@ -200,7 +201,9 @@ mod tests {
         at(&places[1], Phase::Waiting, 30);
         at(&places[2], Phase::Waiting, 20);
         let newcomer = crowd.enter().unwrap();
-        assert!(!has(&crowd, &places[2]) && has(&crowd, &places[0]) && has(&crowd, &places[1]) && has(&crowd, &newcomer));
+        assert!(
+            !has(&crowd, &places[2]) && has(&crowd, &places[0]) && has(&crowd, &places[1]) && has(&crowd, &newcomer)
+        );
         assert_eq!(crowd.len(), 3);
     }
 

@@ -151,7 +151,8 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ServeError> {
 
 /// The directory of the socket, locked.
 fn turn(path: &Path) -> io::Result<File> {
-    let directory = File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    let directory =
+        File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     rustix::fs::flock(&directory, FlockOperation::LockExclusive)?;
     Ok(directory)
 }

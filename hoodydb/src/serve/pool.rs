@@ -6,6 +6,7 @@
 use std::io;
 
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api::Threads;
 
@@ -17,18 +18,68 @@ pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().thread_name("hoodydb-http").max_blocking_threads(BLOCKING_MAX).enable_all().build()
 }
 
+/// What interrupts a lock call.
+const INTERRUPT: SignalKind = SignalKind::user_defined1();
+
 /// The threads that may block.
 pub(super) struct Pool(Handle);
 
 impl Pool {
     /// Those of this runtime.
-    pub(super) fn here() -> Self {
-        Self(Handle::current())
+    ///
+    /// # Errors
+    /// If the signal that interrupts them cannot be caught.
+    pub(super) fn here() -> io::Result<Self> {
+        // Once it is caught it stays caught: it does nothing but end the call that it comes into.
+        let _caught = signal(INTERRUPT)?;
+        Ok(Self(Handle::current()))
     }
 }
 
 impl Threads for Pool {
     fn run(&self, work: Box<dyn FnOnce() + Send>) {
         drop(self.0.spawn_blocking(work));
+    }
+
+    fn current(&self) -> u64 {
+        u64::from(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs())
+    }
+
+    /// # Source
+    /// fuse(4): a signal for a thread that waits for an answer becomes an INTERRUPT request; the mount answers a parked lock call with
+    /// EAGAIN then. Other calls go on, since the handler is installed with SA_RESTART.
+    fn interrupt(&self, thread: u64) {
+        let Ok(thread) = libc::pid_t::try_from(thread) else { return };
+        let process = rustix::process::getpid().as_raw_nonzero().get();
+        // SAFETY: tgkill(2) touches no memory; a thread that has ended is no error here, and the signal is caught.
+        unsafe { libc::syscall(libc::SYS_tgkill, process, thread, INTERRUPT.as_raw_value()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn an_interrupted_thread_lives_on() {
+        let runtime = runtime().unwrap();
+        let _inside = runtime.enter();
+        let pool = Pool::here().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let (mut waits, ends) = UnixStream::pair().unwrap();
+        pool.run(Box::new(move || {
+            sender.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            sender.send(i32::from(waits.read(&mut [0]).is_ok())).unwrap();
+        }));
+        let thread = receiver.recv().unwrap();
+        assert_ne!(u64::from(thread.unsigned_abs()), pool.current());
+        pool.interrupt(u64::from(thread.unsigned_abs()));
+        pool.interrupt(u64::MAX);
+        drop(ends);
+        assert_eq!(receiver.recv(), Ok(1));
     }
 }

@@ -69,7 +69,8 @@ impl Sites {
     fn knows(&self, host: &str, local: IpAddr) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let by_address = bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.to_canonical() == local.to_canonical());
+        let by_address =
+            bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.to_canonical() == local.to_canonical());
         let is_localhost = host == "localhost" || host.ends_with(".localhost");
         by_address || is_localhost || self.hosts.iter().any(|allowed| *allowed == host || *allowed == bare)
     }
@@ -80,12 +81,16 @@ fn host_of(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, Failure>
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (None, _) => None,
-        (Some(host), None) => Some(Authority::try_from(host.as_bytes()).map_err(|_| Failure::parameters("Host is malformed"))?),
+        (Some(host), None) => {
+            Some(Authority::try_from(host.as_bytes()).map_err(|_| Failure::parameters("Host is malformed"))?)
+        }
         (Some(_), Some(_)) => return Err(Failure::parameters("there are two Host headers")),
     };
     match (uri.authority(), host) {
         // The address of a proxied request wins over Host, so both have to be right.
-        (Some(asked), Some(host)) if asked.host() != host.host() => Err(Failure::parameters("Host is not that of the address")),
+        (Some(asked), Some(host)) if asked.host() != host.host() => {
+            Err(Failure::parameters("Host is not that of the address"))
+        }
         (Some(asked), _) => Ok(Some(asked.clone())),
         (None, host) => Ok(host),
     }
@@ -124,7 +129,15 @@ mod tests {
         let sites = Sites::new(vec!["db.Example".to_owned()], Vec::new());
         let host = |door, host| check(&sites, door, "/x", &[("host", host)]);
         let here = tcp("127.0.0.1:8090");
-        for good in ["localhost:8090", "LOCALHOST", "a.localhost:1", "127.0.0.1:8090", "127.9.9.9", "[::1]:8090", "DB.example:80"] {
+        for good in [
+            "localhost:8090",
+            "LOCALHOST",
+            "a.localhost:1",
+            "127.0.0.1:8090",
+            "127.9.9.9",
+            "[::1]:8090",
+            "DB.example:80",
+        ] {
             assert_eq!(host(here, good), Ok(()), "{good}");
         }
         for bad in ["evil.example", "localhost.evil.example", "10.0.0.1:8090", "xlocalhost", "db.example.evil"] {
@@ -142,11 +155,14 @@ mod tests {
     #[test]
     fn pages_of_other_sites_are_refused() {
         let sites = Sites::new(Vec::new(), vec!["https://app.Example".to_owned()]);
-        let origin = |origin| check(&sites, tcp("127.0.0.1:8090"), "/x", &[("host", "localhost:8090"), ("origin", origin)]);
+        let origin =
+            |origin| check(&sites, tcp("127.0.0.1:8090"), "/x", &[("host", "localhost:8090"), ("origin", origin)]);
         for good in ["http://localhost:8090", "https://LOCALHOST:8090", "https://app.example"] {
             assert_eq!(origin(good), Ok(()), "{good}");
         }
-        for bad in ["null", "http://localhost", "http://localhost:8091", "https://evil.example", "https://app.example:444", ""] {
+        for bad in
+            ["null", "http://localhost", "http://localhost:8091", "https://evil.example", "https://app.example:444", ""]
+        {
             assert_eq!(origin(bad), Err("FORBIDDEN"), "{bad}");
         }
         let proxied = check(&sites, Door::Unix, "/x", &[("host", "db.example"), ("origin", "https://db.example")]);

@@ -42,7 +42,8 @@ pub(super) fn acceptor(files: &Files) -> Result<TlsAcceptor, ServeError> {
 /// What connections of the client are wrapped with; it trusts the host's authorities, or those of one file.
 pub(super) fn connector(authorities: Option<&Path>) -> io::Result<TlsConnector> {
     let found = || AUTHORITIES.iter().map(Path::new).find(|path| path.exists());
-    let path = authorities.or_else(found).ok_or_else(|| io::Error::other("this host has no certificates of authorities"))?;
+    let path =
+        authorities.or_else(found).ok_or_else(|| io::Error::other("this host has no certificates of authorities"))?;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(read(path).map_err(io::Error::other)?);
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -57,5 +58,9 @@ fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServeError> {
     let failed = |error: rustls::pki_types::pem::Error| ServeError::file(path, error);
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(failed)?.collect();
     let certificates = certificates.map_err(failed)?;
-    if certificates.is_empty() { Err(ServeError::file(path, "there is no certificate in it")) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        Err(ServeError::file(path, "there is no certificate in it"))
+    } else {
+        Ok(certificates)
+    }
 }

@@ -95,7 +95,8 @@ impl Tokens {
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
-                let token = Token::parse(line).map_err(|why| ServeError::file(path, format!("line {}: {why}", number + 1)))?;
+                let token =
+                    Token::parse(line).map_err(|why| ServeError::file(path, format!("line {}: {why}", number + 1)))?;
                 self.add(token);
             }
         }
@@ -159,7 +160,8 @@ impl Scope {
             let dir = call.params.first("dir").unwrap_or(api::PUBLIC_ROOT);
             return covers(&prefix, &mapped(Path::new(dir), roots));
         }
-        let mut named = vec![call.params.first(if call.path == "/db/create" { "path" } else { "db" }).map(str::to_owned)];
+        let mut named =
+            vec![call.params.first(if call.path == "/db/create" { "path" } else { "db" }).map(str::to_owned)];
         if call.path == "/maintenance" {
             let body: Result<serde_json::Value, _> = serde_json::from_slice(&call.body);
             let dest = body.ok().and_then(|body| Some(body.get("dest_path")?.as_str()?.to_owned()));
@@ -223,7 +225,8 @@ mod tests {
     fn allows(line: &str, method: &str, uri: &str, body: &'static str) -> bool {
         let root = std::env::temp_dir();
         let roots = Roots::new(&root, false).unwrap();
-        let request = Request::builder().method(method).uri(format!("{}{uri}", api::BASE)).body(Bytes::from(body)).unwrap();
+        let request =
+            Request::builder().method(method).uri(format!("{}{uri}", api::BASE)).body(Bytes::from(body)).unwrap();
         Token::parse(line).unwrap().scope.check(&Call::new(request, String::new()).unwrap(), &roots).is_ok()
     }
 
@@ -253,10 +256,14 @@ mod tests {
 
     #[test]
     fn a_reading_token_does_not_write() {
-        for (method, uri) in [("GET", "/kv/a?db=x"), ("HEAD", "/kv/a?db=x"), ("POST", "/kv/batch/get?db=x"), ("GET", "/query")] {
+        for (method, uri) in
+            [("GET", "/kv/a?db=x"), ("HEAD", "/kv/a?db=x"), ("POST", "/kv/batch/get?db=x"), ("GET", "/query")]
+        {
             assert!(allows("t ro", method, uri, ""), "{method} {uri}");
         }
-        for (method, uri) in [("POST", "/db?db=x"), ("PUT", "/kv/a?db=x"), ("DELETE", "/db?db=x"), ("POST", "/kv/batch%2Fget")] {
+        for (method, uri) in
+            [("POST", "/db?db=x"), ("PUT", "/kv/a?db=x"), ("DELETE", "/db?db=x"), ("POST", "/kv/batch%2Fget")]
+        {
             assert!(!allows("t ro", method, uri, ""), "{method} {uri}");
         }
     }
@@ -267,10 +274,14 @@ mod tests {
         for db in ["/hoody/databases/app/x.db", "/hoody/databases/a/../app/x.db", "%2Fhoody/databases/app%2Fx.db"] {
             assert!(allows(line, "POST", &format!("/db?db={db}"), ""), "{db}");
         }
-        for db in ["x", "app", "/hoody/databases/app2/x.db", "/hoody/databases/app/../x.db", "/hoody/databases/app/%2E./x.db"] {
+        for db in
+            ["x", "app", "/hoody/databases/app2/x.db", "/hoody/databases/app/../x.db", "/hoody/databases/app/%2E./x.db"]
+        {
             assert!(!allows(line, "POST", &format!("/db?db={db}"), ""), "{db}");
         }
-        assert!(!allows(line, "POST", "/db", "") && allows("t prefix=/hoody/databases/app.db", "POST", "/db?db=app", ""));
+        assert!(
+            !allows(line, "POST", "/db", "") && allows("t prefix=/hoody/databases/app.db", "POST", "/db?db=app", "")
+        );
         assert!(!allows(line, "GET", "/db/list", "") && allows(line, "GET", "/db/list?dir=/hoody/databases/app", ""));
         let into = |body| allows(line, "POST", "/maintenance?db=/hoody/databases/app/x.db", body);
         assert!(into(r#"{"op":"vacuum_into","dest_path":"/hoody/databases/app/y.db"}"#));

@@ -70,8 +70,7 @@ pub(super) fn set(args: Set) -> Result<()> {
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&args.body).is_ok();
     let kind = args.content_type.as_deref().unwrap_or(if is_json { "application/json" } else { "text/plain" });
     let ask = args.written.key(Method::PUT, &args.key, "").body(kind, args.body);
-    let mut ask =
-        ask.with_some("path", args.path).with_some("ttl", args.ttl).with_some("if_match", args.if_match);
+    let mut ask = ask.with_some("path", args.path).with_some("ttl", args.ttl).with_some("if_match", args.if_match);
     if let Some(etag) = args.if_etag {
         ask = ask.header(header::IF_MATCH, etag);
     }
@@ -118,7 +117,9 @@ pub(super) struct Exists {
 pub(super) fn exists(args: &Exists) -> Result<()> {
     match args.store.place.ask(args.store.key(Method::HEAD, &args.key, "")) {
         Ok(_) => print("true\n"),
-        Err(error) if error.to_string().ends_with("(KEY_NOT_FOUND)") || error.to_string().ends_with("(KEY_EXPIRED)") => {
+        Err(error)
+            if error.to_string().ends_with("(KEY_NOT_FOUND)") || error.to_string().ends_with("(KEY_EXPIRED)") =>
+        {
             print("false\n")?;
             Err(No.into())
         }
