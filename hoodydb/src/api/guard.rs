@@ -87,7 +87,9 @@ impl State {
     fn verdict(&self, context: &AuthContext<'_>) -> Authorization {
         match context.action {
             // The server owns the transaction, and the connection has one database.
-            AuthAction::Attach { .. } | AuthAction::Detach { .. } | AuthAction::Transaction { .. } => Authorization::Deny,
+            AuthAction::Attach { .. } | AuthAction::Detach { .. } | AuthAction::Transaction { .. } => {
+                Authorization::Deny
+            }
             // ATTACH of a name that is not a literal comes without it, as something unknown.
             AuthAction::Unknown { .. } => Authorization::Deny,
             AuthAction::Savepoint { savepoint_name, .. } => allow(!begins_with(savepoint_name, "hoody:")),
@@ -103,8 +105,13 @@ impl State {
             | AuthAction::CreateTempTable { .. }
             | AuthAction::CreateTempTrigger { .. }
             | AuthAction::CreateTempView { .. } => self.spend(),
-            AuthAction::CreateVtable { .. } if context.database_name == Some("temp") => self.spend(),
-            _ => self.internal(context),
+            _ => {
+                // `CREATE TABLE temp.t` does not come as what makes a temporary table.
+                if context.database_name == Some("temp") {
+                    self.spend();
+                }
+                self.internal(context)
+            }
         }
     }
 

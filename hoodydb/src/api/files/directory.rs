@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, CWD};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::super::held;
@@ -52,7 +52,9 @@ impl Directory {
         for entry in Dir::read_from(&self.0)? {
             let entry = entry?;
             let name = entry.file_name();
-            if wanted(OsStr::from_bytes(name.to_bytes())) && let Some(entry) = self.file(name) {
+            if wanted(OsStr::from_bytes(name.to_bytes()))
+                && let Some(entry) = self.file(name)
+            {
                 files.push(entry);
             }
         }

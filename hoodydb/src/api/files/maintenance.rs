@@ -56,7 +56,9 @@ impl Op {
                 let destination = order.dest_path.ok_or_else(|| Failure::parameters("dest_path is missing"))?;
                 roots.lexical(&destination).map(Self::VacuumInto)
             }
-            _ => Err(Failure::parameters("op must be wal_checkpoint_truncate, vacuum_into, quick_check or reset_changes")),
+            _ => Err(Failure::parameters(
+                "op must be wal_checkpoint_truncate, vacuum_into, quick_check or reset_changes",
+            )),
         }
     }
 
@@ -90,7 +92,9 @@ fn run(session: &Session<'_>, roots: &Roots, op: &Op) -> Outcome {
     let result = match op {
         Op::Checkpoint => checkpoint(session)?,
         Op::VacuumInto(destination) => vacuum_into(session, roots, destination)?,
-        Op::QuickCheck => patient(session, || Ok(connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?))?,
+        Op::QuickCheck => {
+            patient(session, || Ok(connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?))?
+        }
         Op::ResetChanges => {
             patient(session, || Ok(connection.execute_batch("BEGIN IMMEDIATE")?))?;
             kv::schema::reset_changes(connection, session.now)?;
@@ -113,13 +117,16 @@ fn patient<T>(session: &Session<'_>, attempt: impl FnMut() -> Result<T, Failure>
 
 /// Copies the log into the database and empties it. A database without a log has nothing to do.
 fn checkpoint(session: &Session<'_>) -> Result<String, Failure> {
-    let until = (Instant::now() + CHECKPOINT_WAIT).min(session.deadline.checked_sub(LOCK_MARGIN).unwrap_or(session.deadline));
+    let until =
+        (Instant::now() + CHECKPOINT_WAIT).min(session.deadline.checked_sub(LOCK_MARGIN).unwrap_or(session.deadline));
     let attempt = || {
         let blocked: bool = session.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if blocked { Err(Failure::busy()) } else { Ok(ok()) }
     };
     patiently(attempt, || Instant::now() >= until).map_err(|failure| match failure.code {
-        "DATABASE_BUSY" => Failure { retry: true, ..Failure::conflict("the checkpoint is blocked by others that use the database") },
+        "DATABASE_BUSY" => {
+            Failure { retry: true, ..Failure::conflict("the checkpoint is blocked by others that use the database") }
+        }
         _ => failure,
     })
 }

@@ -59,7 +59,8 @@ pub(super) fn run(session: &Session<'_>, name: &str) -> Outcome {
 
 /// 500: some files are gone, the database is still there.
 fn incomplete(files_removed: u64) -> Failure {
-    let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "DELETE_INCOMPLETE", "the database could not be removed");
+    let failure =
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "DELETE_INCOMPLETE", "the database could not be removed");
     failure.with("files_removed", files_removed)
 }
 

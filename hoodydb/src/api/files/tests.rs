@@ -38,7 +38,9 @@ fn what_is_there_already_is_left_alone() {
         assert_eq!(reply.failure(), (409, code.to_owned()), "{name}");
         assert_eq!((&reply.json()["path"], &reply.json()["exists"]), (&json!(name), &json!(true)));
     }
-    for (name, code) in [("dir", "PATH_IS_DIRECTORY"), ("empty", "INVALID_SQLITE_HEADER"), ("text", "INVALID_SQLITE_HEADER")] {
+    for (name, code) in
+        [("dir", "PATH_IS_DIRECTORY"), ("empty", "INVALID_SQLITE_HEADER"), ("text", "INVALID_SQLITE_HEADER")]
+    {
         assert_eq!(world.delete(&format!("/db?db={name}")).failure(), (400, code.to_owned()), "{name}");
         assert!(world.path(name).exists());
     }
@@ -66,7 +68,8 @@ fn a_database_goes_with_its_side_files() {
 fn a_database_in_use_stays() {
     for mode in ["WAL", "DELETE"] {
         let world = World::new();
-        let native = world.sqlite("a", &format!("PRAGMA journal_mode = {mode}; CREATE TABLE t(a); INSERT INTO t VALUES (1)"));
+        let native =
+            world.sqlite("a", &format!("PRAGMA journal_mode = {mode}; CREATE TABLE t(a); INSERT INTO t VALUES (1)"));
         // A WAL database is in use while it is open, another one while it is read.
         if mode == "DELETE" {
             native.execute_batch("BEGIN; SELECT * FROM t").unwrap();
@@ -103,8 +106,12 @@ fn a_list_tells_databases_and_nothing_else() {
     set("a", 1_795_341_601);
     set("short", 1_795_341_600);
     let body = world.get("/db/list?dir=/hoody/databases/").json();
-    let names: Vec<_> = body["databases"].as_array().unwrap().iter().map(|one| (&one["name"], &one["is_valid"])).collect();
-    assert_eq!(names, [(&json!("text.db"), &json!(false)), (&json!("a.db"), &json!(true)), (&json!("short.db"), &json!(false))]);
+    let names: Vec<_> =
+        body["databases"].as_array().unwrap().iter().map(|one| (&one["name"], &one["is_valid"])).collect();
+    assert_eq!(
+        names,
+        [(&json!("text.db"), &json!(false)), (&json!("a.db"), &json!(true)), (&json!("short.db"), &json!(false))]
+    );
     let expected = json!({"name": "a.db", "path": "/hoody/databases/a.db", "size": 8192, "size_str": "8.0 KB",
         "modified": "2026-11-22T10:00:01Z", "mod_unix": 1_795_341_601, "is_valid": true});
     assert_eq!(body["databases"][1], expected);
@@ -152,7 +159,9 @@ fn is_locked(inode: u64) -> bool {
     let locks = std::fs::read_to_string("/proc/locks").unwrap();
     locks.lines().any(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        fields.contains(&"POSIX") && fields.contains(&"WRITE") && fields.contains(&pid.as_str())
+        fields.contains(&"POSIX")
+            && fields.contains(&"WRITE")
+            && fields.contains(&pid.as_str())
             && fields.iter().any(|field| field.ends_with(&inode))
     })
 }
@@ -167,11 +176,15 @@ fn a_copy_is_whole_or_not_there() {
     assert_eq!(reply.failure(), (409, "CONFLICT".to_owned()));
     assert_eq!((&reply.json()["reqIdx"], reply.header("Retry-After")), (&json!(-1), None));
     assert_eq!(into("/hoody/databases/x/y/c.db").status, 200);
-    assert_eq!(world.get("/query?db=/hoody/databases/x/y/c.db&sql=SELECT%20a%20FROM%20t").json()["resultSet"], json!([{"a": 7}]));
+    assert_eq!(
+        world.get("/query?db=/hoody/databases/x/y/c.db&sql=SELECT%20a%20FROM%20t").json()["resultSet"],
+        json!([{"a": 7}])
+    );
     std::fs::write(world.path("empty"), "").unwrap();
     assert_eq!(into("empty").failure(), (409, "CONFLICT".to_owned()));
     assert_eq!(into("../c").failure(), (400, "INVALID_DB_PATH".to_owned()));
-    let mut names: Vec<_> = std::fs::read_dir(world.path("a").parent().unwrap()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    let mut names: Vec<_> =
+        std::fs::read_dir(world.path("a").parent().unwrap()).unwrap().map(|one| one.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["a.db", "b.db", "empty.db", "x"]);
     // The copy has not made room for what clients attach.
@@ -190,7 +203,11 @@ fn maintenance_does_what_is_asked_for() {
     assert_eq!(maintain(&world, r#"{"op":"reset_changes"}"#).json()["result"], "ok");
     for body in ["", "{}", "[]", r#"{"op":"defrag"}"#, r#"{"op":7}"#, r#"{"op":"vacuum_into"}"#] {
         let reply = maintain(&world, body);
-        assert_eq!((reply.failure(), &reply.json()["reqIdx"]), ((400, "INVALID_PARAMETERS".to_owned()), &json!(-1)), "{body}");
+        assert_eq!(
+            (reply.failure(), &reply.json()["reqIdx"]),
+            ((400, "INVALID_PARAMETERS".to_owned()), &json!(-1)),
+            "{body}"
+        );
     }
 }
 

@@ -20,7 +20,8 @@ fn is_refused(connection: &Connection, guard: &Guard, sql: &str) -> bool {
     match done {
         Ok(()) => false,
         Err(rusqlite::Error::SqliteFailure(error, _)) | Err(rusqlite::Error::SqlInputError { error, .. }) => {
-            error.code == rusqlite::ErrorCode::AuthorizationForStatementDenied || error.extended_code == rusqlite::ffi::SQLITE_ERROR
+            error.code == rusqlite::ErrorCode::AuthorizationForStatementDenied
+                || error.extended_code == rusqlite::ffi::SQLITE_ERROR
         }
         Err(error) => panic!("{sql}: {error}"),
     }
@@ -94,6 +95,7 @@ fn what_stays_on_a_connection_spends_it() {
         "CREATE TABLE temp.x(a)",
         "CREATE TEMP VIEW x AS SELECT 1",
         "CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END",
+        "CREATE VIEW temp.x AS SELECT 1",
         "CREATE VIRTUAL TABLE temp.x USING fts5(a)",
         "PRAGMA recursive_triggers = 1",
         "PRAGMA case_sensitive_like = 1",

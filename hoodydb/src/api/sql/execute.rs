@@ -79,7 +79,9 @@ fn batch(session: &Session<'_>, item: &Item, texts: &[Text<'_>]) -> Result<ItemR
             check_time(session)?;
             match values.bind(statement, &mut 0, true) {
                 Ok(()) => counts.push(update(session.connection, text, statement)?),
-                Err(failure) if item.no_fail && !failure.ends_all() => errors.push(format!("entry {index}: {}", failure.text)),
+                Err(failure) if item.no_fail && !failure.ends_all() => {
+                    errors.push(format!("entry {index}: {}", failure.text))
+                }
                 Err(failure) => return Err(unfit(format!("entry {index}: {}", failure.text))),
             }
         }

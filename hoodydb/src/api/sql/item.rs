@@ -65,7 +65,9 @@ impl Plan {
             let item = Item::parse(raw).map_err(|failure| failure.at(index))?;
             entries += item.batch.len();
             if entries > BATCHES_MAX {
-                return Err(Failure::too_large(format!("a transaction has at most {BATCHES_MAX} entries of batches")).at(-1));
+                return Err(
+                    Failure::too_large(format!("a transaction has at most {BATCHES_MAX} entries of batches")).at(-1)
+                );
             }
             Ok(item)
         });

@@ -57,7 +57,7 @@ pub(super) fn tokens(sql: &str) -> impl Iterator<Item = Token<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let start = skip(sql, at);
-        let (kind, length) = token(sql[start..].as_bytes())?;
+        let (kind, length) = token(&sql.as_bytes()[start..])?;
         at = start + length;
         Some(Token { kind, text: &sql[start..at], start })
     })
@@ -134,7 +134,11 @@ mod tests {
         ];
         assert_eq!(kinds, expected);
         let names: Vec<_> = tokens(sql).map(|token| token.name()).collect();
-        assert!(names.contains(&"c;\"d".to_owned()) && names.contains(&"e;f".to_owned()) && names.contains(&"a;'b".to_owned()));
+        assert!(
+            names.contains(&"c;\"d".to_owned())
+                && names.contains(&"e;f".to_owned())
+                && names.contains(&"a;'b".to_owned())
+        );
     }
 
     #[test]
@@ -149,11 +153,9 @@ mod tests {
 
     #[test]
     fn letters_of_any_script_are_letters() {
-        assert_eq!(texts("é$1 :über ?12 1e5"), [
-            (Kind::Word, "é$1"),
-            (Kind::Other, ":über"),
-            (Kind::Other, "?12"),
-            (Kind::Other, "1e5"),
-        ]);
+        assert_eq!(
+            texts("é$1 :über ?12 1e5"),
+            [(Kind::Word, "é$1"), (Kind::Other, ":über"), (Kind::Other, "?12"), (Kind::Other, "1e5"),]
+        );
     }
 }

@@ -51,7 +51,8 @@ fn headers(statement: &Statement<'_>) -> Vec<String> {
     let mut seen = HashSet::new();
     let mut unique = |name: &str| {
         let numbered = (2..).map(|number| format!("{name}:{number}"));
-        let name = std::iter::once(name.to_owned()).chain(numbered).find(|name| !seen.contains(name)).unwrap_or_default();
+        let name =
+            std::iter::once(name.to_owned()).chain(numbered).find(|name| !seen.contains(name)).unwrap_or_default();
         seen.insert(name.clone());
         name
     };
@@ -206,7 +207,10 @@ mod tests {
         assert_eq!(json(sql, Format::Map).replace("1e+300", "1e300"), expected);
         assert_eq!(json("SELECT 1, 'b' UNION ALL SELECT 2, x''", Format::List), r#"[[1,"b"],[2,""]]"#);
         assert_eq!(json("SELECT 1 WHERE 0", Format::List), "[]");
-        assert_eq!(json("SELECT x'61' AS a, x'ff' AS b", Format::Readable), r#"[{"a":"a","b":{"value_base64":"/w=="}}]"#);
+        assert_eq!(
+            json("SELECT x'61' AS a, x'ff' AS b", Format::Readable),
+            r#"[{"a":"a","b":{"value_base64":"/w=="}}]"#
+        );
     }
 
     #[test]
@@ -225,7 +229,9 @@ mod tests {
 
     #[test]
     fn rows_end_at_the_cap_and_bytes_at_the_limit() {
-        let count = |count| format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n");
+        let count = |count| {
+            format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n")
+        };
         let rows = run(&count(10_000), Format::List, 1 << 20).unwrap();
         assert_eq!((rows.count, rows.is_truncated), (10_000, false));
         let rows = run(&count(10_001), Format::List, 1 << 20).unwrap();

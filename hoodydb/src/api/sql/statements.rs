@@ -154,8 +154,24 @@ pub(super) fn begins_with(sql: &str, words: &[&str]) -> bool {
 
 /// Words behind which SQLite takes text in single quotes for the name of a table or an object of the schema.
 const BEFORE_NAMES: [&str; 18] = [
-    "FROM", "JOIN", "INTO", "UPDATE", "TABLE", "INDEX", "TRIGGER", "VIEW", "EXISTS", "ON", "IN", "REFERENCES", "IGNORE", "REPLACE",
-    "ROLLBACK", "ABORT", "FAIL", "REINDEX",
+    "FROM",
+    "JOIN",
+    "INTO",
+    "UPDATE",
+    "TABLE",
+    "INDEX",
+    "TRIGGER",
+    "VIEW",
+    "EXISTS",
+    "ON",
+    "IN",
+    "REFERENCES",
+    "IGNORE",
+    "REPLACE",
+    "ROLLBACK",
+    "ABORT",
+    "FAIL",
+    "REINDEX",
 ];
 
 /// Whether a text names an internal table of the change capture, or the counters that its numbers come from.
@@ -165,7 +181,9 @@ pub(super) fn names_internal(sql: &str) -> bool {
         let before = previous.replace(token);
         let is_name = match token.kind {
             Kind::Word | Kind::Name => true,
-            Kind::Text => before.is_some_and(|before| before.text == "." || BEFORE_NAMES.iter().any(|word| before.is(word))),
+            Kind::Text => {
+                before.is_some_and(|before| before.text == "." || BEFORE_NAMES.iter().any(|word| before.is(word)))
+            }
             Kind::Semicolon | Kind::Other => false,
         };
         is_name && guard::is_internal(&token.name())

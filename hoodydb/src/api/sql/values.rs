@@ -115,7 +115,8 @@ impl Values {
 /// `$2` means the second value, wherever it stands; SQLite itself would number it by where it appears first.
 fn positional(statement: &mut Statement<'_>, values: &[Value]) -> Result<(), Failure> {
     for at in 1..=values.len() {
-        let number = statement.parameter_name(at).and_then(|name| name.strip_prefix('$')).and_then(|name| name.parse().ok());
+        let number =
+            statement.parameter_name(at).and_then(|name| name.strip_prefix('$')).and_then(|name| name.parse().ok());
         let value = values.get(number.unwrap_or(at).wrapping_sub(1));
         bind(statement, at, value.ok_or_else(|| unfit(format!("there is no value number {}", number.unwrap_or(at))))?)?;
     }
@@ -128,7 +129,9 @@ fn named(statement: &mut Statement<'_>, values: &BTreeMap<String, Value>) -> Res
     }
     for at in 1..=statement.parameter_count() {
         let name = statement.parameter_name(at).and_then(|name| name.strip_prefix([':', '@', '$'])).map(str::to_owned);
-        let Some(name) = name else { return Err(unfit(format!("the parameter number {at} has no name, the values have"))) };
+        let Some(name) = name else {
+            return Err(unfit(format!("the parameter number {at} has no name, the values have")));
+        };
         let value = values.get(&name).ok_or_else(|| unfit(format!("there is no value for the parameter {name}")))?;
         bind(statement, at, value)?;
     }
@@ -168,7 +171,8 @@ mod tests {
 
     #[test]
     fn numbers_keep_what_they_are() {
-        let json = "[9223372036854775807, -9223372036854775808, 9223372036854775808, 1.0, 1e2, -0, 0.1, 1e400, true, null]";
+        let json =
+            "[9223372036854775807, -9223372036854775808, 9223372036854775808, 1.0, 1e2, -0, 0.1, 1e400, true, null]";
         let expected = [
             Value::Integer(i64::MAX),
             Value::Integer(i64::MIN),
@@ -182,10 +186,10 @@ mod tests {
             Value::Null,
         ];
         assert_eq!(values(json), Values::List(expected.into()));
-        assert_eq!(values("[5.1e-324, 2.2250738585072011e-308]"), Values::List(vec![
-            Value::Real(f64::from_bits(1)),
-            Value::Real(2.225_073_858_507_201e-308),
-        ]));
+        assert_eq!(
+            values("[5.1e-324, 2.2250738585072011e-308]"),
+            Values::List(vec![Value::Real(f64::from_bits(1)), Value::Real(2.225_073_858_507_201e-308),])
+        );
         assert_eq!(values("7"), Values::Unfit);
         assert_eq!(values("null"), Values::Absent);
     }
