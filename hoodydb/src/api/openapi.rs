@@ -163,6 +163,16 @@ fn method(name: &str) -> HttpMethod {
 mod tests {
     use super::*;
 
+    fn verb(method: &HttpMethod) -> http::Method {
+        match method {
+            HttpMethod::Post => http::Method::POST,
+            HttpMethod::Put => http::Method::PUT,
+            HttpMethod::Delete => http::Method::DELETE,
+            HttpMethod::Head => http::Method::HEAD,
+            _ => http::Method::GET,
+        }
+    }
+
     #[test]
     fn the_committed_description_is_the_servers() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.yaml");
@@ -181,7 +191,7 @@ mod tests {
         }
         for path in endpoints::paths() {
             for (method, described) in endpoints::at(path) {
-                let method = http::Method::from_bytes(format!("{method:?}").to_uppercase().as_bytes()).unwrap();
+                let method = verb(&method);
                 let concrete = path.replace("{key}", "k").replace("{index}", "1");
                 assert!(super::super::route::route(&method, &concrete).is_ok(), "{method} {path} ({})", described.name);
             }
