@@ -142,7 +142,7 @@ impl Api {
         let (now, deadline, client) = (call.now, call.deadline, call.client.clone());
         let expires = deadline.checked_sub(call::LOCK_MARGIN).unwrap_or(deadline);
         match self.work(&call) {
-            Err(response) => slot.fill(response),
+            Err(response) => slot.fill(*response),
             Ok(Work::Done(response)) => slot.fill(response),
             Ok(Work::Health { verbose }) => slot.fill(self.health(&call, verbose)),
             Ok(Work::Cache) => slot.fill(self.cache()),
@@ -193,8 +193,8 @@ impl Api {
     }
 
     /// From a request to what is to be done.
-    fn work(&self, call: &Call) -> Result<Work, Response<Body>> {
-        let endpoint = route::route(&call.method, &call.path).map_err(unrouted)?;
+    fn work(&self, call: &Call) -> Result<Work, Box<Response<Body>>> {
+        let endpoint = route::route(&call.method, &call.path).map_err(|none| Box::new(unrouted(none)))?;
         self.figures.count(&endpoint);
         let roots = &self.settings.roots;
         let work = match endpoint {
@@ -229,7 +229,7 @@ impl Api {
             Endpoint::OpenApiYaml => openapi::yaml(),
             Endpoint::OpenApiJson => openapi::redirect(),
         };
-        work.map_err(|failure| failure.response())
+        work.map_err(|failure| Box::new(failure.response()))
     }
 
     /// The database of a path; of too many the one that was used least recently and has nothing to do is closed.
@@ -244,7 +244,10 @@ impl Api {
         }
         let mut closed = None;
         if open.databases.len() >= DATABASES_MAX {
-            let idle = open.databases.iter().filter(|(_, (_, database))| database.is_idle() && Arc::strong_count(database) == 1);
+            let idle = open
+                .databases
+                .iter()
+                .filter(|(_, (_, database))| database.is_idle() && Arc::strong_count(database) == 1);
             let oldest = idle.min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone());
             closed = oldest.and_then(|path| open.databases.remove(&path));
         }

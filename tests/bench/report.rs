@@ -220,9 +220,7 @@ fn rows_of(results: &Results, found: &CaseResult) -> Vec<Vec<String>> {
     let has_both = classes.iter().all(|(_, of)| has(*of));
     let disk = find(results, &found.case, found.processes, Disk);
     let row = |(name, of): (&str, Of)| {
-        let median = |figure: fn(&Class) -> f64| {
-            Spread::of(found.rounds.iter().map(|sample| figure(of(sample))))
-        };
+        let median = |figure: fn(&Class) -> f64| Spread::of(found.rounds.iter().map(|sample| figure(of(sample))));
         let rates = |case: &CaseResult| case.rounds.iter().map(|sample| of(sample).per_second).collect::<Vec<_>>();
         let by_disk = disk.and_then(|disk| Spread::of_ratios(rates(found), rates(disk)));
         let us = |figure| median(figure).map_or_else(String::new, |spread| text::us(spread.median));
@@ -375,7 +373,9 @@ fn http(results: &Results) -> String {
             text::grouped(errors),
         ]
     };
-    let Some(native) = Spread::of(results.http.iter().map(|round| round.native_per_second)) else { return String::new() };
+    let Some(native) = Spread::of(results.http.iter().map(|round| round.native_per_second)) else {
+        return String::new();
+    };
     let rows = [row(("GET of a key", |round| &round.get)), row(("PUT of a key", |round| &round.set))];
     format!(
         "## HTTP\n\n`hoodydb serve` on the mount, {} connections of wrk on the loopback with one thread, 10,000 keys, WAL mode with\n\

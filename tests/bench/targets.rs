@@ -23,7 +23,8 @@ pub struct Target {
 /// All targets of the project, in their order.
 pub fn all(results: &Results) -> Vec<Target> {
     let judge = Judge(results);
-    [judge.saturated(), judge.thinking(), judge.readers_and_writers(), judge.alone(), judge.growth(), judge.http()].concat()
+    [judge.saturated(), judge.thinking(), judge.readers_and_writers(), judge.alone(), judge.growth(), judge.http()]
+        .concat()
 }
 
 struct Judge<'a>(&'a Results);

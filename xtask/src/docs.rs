@@ -19,7 +19,8 @@ impl Args {
     /// If the program cannot be built, or `--check` finds a difference.
     pub fn run(self) -> Result<()> {
         shell::run(shell::cargo().args(["build", "--release", "--package", "hoodydb"]))?;
-        for (name, arguments) in [("docs/CLI.md", &["markdown"][..]), ("docs/openapi.yaml", &["markdown", "--openapi"])] {
+        for (name, arguments) in [("docs/CLI.md", &["markdown"][..]), ("docs/openapi.yaml", &["markdown", "--openapi"])]
+        {
             let text = shell::read(std::process::Command::new(shell::hoodydb()).args(arguments))?;
             let path = shell::root().join(name);
             if !self.check {

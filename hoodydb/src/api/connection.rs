@@ -78,7 +78,8 @@ impl Clock {
 impl Handle {
     /// Opens a file that exists. Its path has no symlink in it, and SQLite refuses one that appears.
     pub(super) fn open(path: &Path, identity: Identity, purpose: Purpose) -> Result<Self, Failure> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let held = Held::new(identity);
         let mut sqlite = Connection::open_with_flags(path, flags)?;
         sqlite.busy_timeout(Duration::ZERO)?;

@@ -106,7 +106,9 @@ impl Commits {
     pub(super) fn wait(&self, seen: u64, until: Instant) {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         while *count <= seen {
-            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else { return };
+            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+                return;
+            };
             count = self.more.wait_timeout(count, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -142,7 +142,9 @@ impl From<rusqlite::Error> for Failure {
             rusqlite::Error::InvalidParameterCount(..) | rusqlite::Error::InvalidParameterName(..) => {
                 return bad("SQL_BIND_ERROR", error.to_string());
             }
-            rusqlite::Error::MultipleStatement | rusqlite::Error::NulError(_) => return bad("SQL_ERROR", error.to_string()),
+            rusqlite::Error::MultipleStatement | rusqlite::Error::NulError(_) => {
+                return bad("SQL_ERROR", error.to_string());
+            }
             _ => return Self::internal(&error),
         };
         let text = message.unwrap_or_else(|| failure.to_string());

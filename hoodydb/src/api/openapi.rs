@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItemBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, HttpMethod, InfoBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, RefOr, Required,
-    ResponseBuilder, Schema, SecurityRequirement, ServerBuilder,
+    ComponentsBuilder, ContentBuilder, HttpMethod, InfoBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, RefOr,
+    Required, ResponseBuilder, Schema, SecurityRequirement, ServerBuilder,
 };
 
 use super::{BASE, Body, Failure, Work};
@@ -77,10 +77,8 @@ fn document() -> OpenApi {
 }
 
 fn operation(described: &Described) -> OperationBuilder {
-    let mut operation = OperationBuilder::new()
-        .operation_id(Some(described.name))
-        .summary(Some(described.summary))
-        .tag(described.tag);
+    let mut operation =
+        OperationBuilder::new().operation_id(Some(described.name)).summary(Some(described.summary)).tag(described.tag);
     for parameter in &described.parameters {
         operation = operation.parameter(parameter.clone());
     }
@@ -177,14 +175,20 @@ mod tests {
     fn the_committed_description_is_the_servers() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.yaml");
         let committed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(committed == text(), "docs/openapi.yaml is not what the server says; write it anew with: cargo xtask docs");
+        assert!(
+            committed == text(),
+            "docs/openapi.yaml is not what the server says; write it anew with: cargo xtask docs"
+        );
     }
 
     #[test]
     fn every_endpoint_is_described_and_every_reference_leads_somewhere() {
         let text = text();
-        let names: Vec<&str> =
-            text.lines().filter_map(|line| line.split_once("#/components/schemas/")).map(|(_, name)| name.trim_matches('\'')).collect();
+        let names: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split_once("#/components/schemas/"))
+            .map(|(_, name)| name.trim_matches('\''))
+            .collect();
         let known: Vec<String> = shapes::all().into_iter().map(|(name, _)| name).collect();
         for name in names {
             assert!(known.iter().any(|one| one == name), "{name} is described nowhere");

@@ -107,7 +107,9 @@ impl Roots {
         } else {
             let real = parent.canonicalize().map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => no_database(),
-                io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => Failure::path("a parent of the path is no directory"),
+                io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
+                    Failure::path("a parent of the path is no directory")
+                }
                 io::ErrorKind::PermissionDenied => Failure::path("a parent of the path is not accessible"),
                 _ if error.raw_os_error() == Some(40) => Failure::path("a parent of the path is a loop of symlinks"),
                 _ => Failure::internal(&error),
@@ -120,7 +122,9 @@ impl Roots {
         let path = parent.join(name);
         let identity = match path.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => return Err(Failure::path("the name is too long")),
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
+                return Err(Failure::path("the name is too long"));
+            }
             Err(error) => return Err(Failure::internal(&error)),
             Ok(meta) => Some(identity(&meta)?),
         };
@@ -221,10 +225,14 @@ mod tests {
     #[test]
     fn whatever_leads_elsewhere_is_refused() {
         let refused = |name: &str| roots(false).lexical(name).unwrap_err();
-        for name in ["data/app.db", "../x", "./dir/x.db", "a\\b", ":memory:", "file:x", "a b", "é", ".", "..", ".hidden", "./"] {
+        for name in
+            ["data/app.db", "../x", "./dir/x.db", "a\\b", ":memory:", "file:x", "a b", "é", ".", "..", ".hidden", "./"]
+        {
             assert_eq!(refused(name).code, "INVALID_DB_PATH", "{name}");
         }
-        for name in ["", "/x/:memory:", "/etc/passwd", "/srv/db/../x", "/srv/dbx", "a?b", "a#b", "a\0b", "/srv/db/a?mode=ro"] {
+        for name in
+            ["", "/x/:memory:", "/etc/passwd", "/srv/db/../x", "/srv/dbx", "a?b", "a#b", "a\0b", "/srv/db/a?mode=ro"]
+        {
             assert_eq!(refused(name).code, "INVALID_DB_PATH", "{name}");
         }
         assert_eq!(refused("/hoody/databases/..").code, "INVALID_DB_PATH");

@@ -88,7 +88,11 @@ pub fn route(method: &Method, path: &str) -> Result<Endpoint, Unrouted> {
     if let Some(index) = path.strip_prefix("/history/").filter(|index| *index != "stats") {
         let is_entry = !index.is_empty() && !index.contains('/');
         let index = || decode(index).map(Endpoint::HistoryRemove);
-        return if is_entry { only(method, &Method::DELETE, "DELETE").and_then(|()| index()) } else { Err(Unrouted::NotFound) };
+        return if is_entry {
+            only(method, &Method::DELETE, "DELETE").and_then(|()| index())
+        } else {
+            Err(Unrouted::NotFound)
+        };
     }
     let fixed: &[(&Method, Endpoint)] = match path {
         "/db" => &[(&Method::POST, Endpoint::Transaction), (&Method::DELETE, Endpoint::Delete)],

@@ -87,7 +87,8 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         false => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
     };
     let methods = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
-    let layer = CorsLayer::new().allow_origin(allowed).allow_methods(methods).allow_headers(AllowHeaders::mirror_request());
+    let layer =
+        CorsLayer::new().allow_origin(allowed).allow_methods(methods).allow_headers(AllowHeaders::mirror_request());
     Some(layer.expose_headers(EXPOSED.map(HeaderName::from_static)).max_age(Duration::from_secs(600)))
 }
 

@@ -49,10 +49,16 @@ impl fmt::Debug for Stream {
 
 /// Where a look at the log is put by the thread that did it.
 #[derive(Default)]
-struct Inbox(Mutex<(Option<Result<Result<Scan, Gone>, String>>, Option<Waker>)>);
+struct Inbox(Mutex<Content>);
+
+/// What was read, if it was, and who is to be woken by it.
+type Content = (Option<Read>, Option<Waker>);
+
+/// What a look at the log found; the code of the failure if it could not be looked at.
+type Read = Result<Result<Scan, Gone>, String>;
 
 impl Inbox {
-    fn lock(&self) -> std::sync::MutexGuard<'_, (Option<Result<Result<Scan, Gone>, String>>, Option<Waker>)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Content> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -163,14 +169,16 @@ impl Stream {
             content.0.get_or_insert_with(|| Err(super::code_of(&response)));
             let waker = content.1.take();
             drop(content);
-            waker.map(Waker::wake);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         };
         self.reading = Some(inbox);
         watcher::submit(self.follower.database(), &self.threads, Slot::new(Box::new(reply)), Box::new(job));
     }
 
     /// Takes what was read from the log.
-    fn take(&mut self, read: Result<Result<Scan, Gone>, String>, waker: &Waker) -> Poll<()> {
+    fn take(&mut self, read: Read, waker: &Waker) -> Poll<()> {
         match read {
             Ok(Ok(scan)) => {
                 let is_empty = scan.events.is_empty();

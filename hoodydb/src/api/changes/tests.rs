@@ -267,7 +267,8 @@ fn a_stream_that_has_fallen_behind_misses_nothing() {
     let world = world();
     let mut slow = open(&world, "&prefix=k", &[]);
     let mut quick = open(&world, "", &[]);
-    (ready(&mut slow), ready(&mut quick));
+    ready(&mut slow);
+    ready(&mut quick);
     let fill = "WITH RECURSIVE n(i) AS (SELECT 10001 UNION ALL SELECT i + 1 FROM n WHERE i < 16000)
                 INSERT INTO kv_store(key, value) SELECT 'k' || i, 1 FROM n;";
     world.sqlite("d", fill);

@@ -66,7 +66,12 @@ impl Database {
     ///
     /// Without readers of this process the mount queues the request. Beside them, which only a WAL database allows, it can but try: the
     /// process holds a read lock already, so there is no call that could wait.
-    fn acquire(&self, handle: &mut Handle, tasks: &mut Vec<Queued>, threads: &dyn Threads) -> Result<Pass<'_>, Failure> {
+    fn acquire(
+        &self,
+        handle: &mut Handle,
+        tasks: &mut Vec<Queued>,
+        threads: &dyn Threads,
+    ) -> Result<Pass<'_>, Failure> {
         let mut pauses = PAUSES.iter().copied();
         let mut refusals = 0;
         loop {
@@ -185,7 +190,9 @@ impl Database {
 
     /// Runs a task that no other of this server runs beside, without a transaction.
     fn alone_with_the_file(&self, mut task: Queued, threads: &dyn Threads) {
-        let Some(_pass) = self.gate.enter(Kind::Alone, task.deadline, threads) else { return task.slot.fail(Failure::busy()) };
+        let Some(_pass) = self.gate.enter(Kind::Alone, task.deadline, threads) else {
+            return task.slot.fail(Failure::busy());
+        };
         self.forget();
         let handle = match self.connect(Purpose::Write, task.create) {
             Ok(handle) => handle,

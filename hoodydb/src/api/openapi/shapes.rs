@@ -173,15 +173,22 @@ fn files() -> Vec<(&'static str, Value)> {
         ("kv_table", text_()),
         ("tables", list(text_())),
     ]);
-    let ops = json!({ "type": "string", "enum": ["wal_checkpoint_truncate", "vacuum_into", "quick_check", "reset_changes"] });
+    let ops =
+        json!({ "type": "string", "enum": ["wal_checkpoint_truncate", "vacuum_into", "quick_check", "reset_changes"] });
     vec![
         ("Created", created),
-        ("Removed", object(&[("success", done()), ("message", text_()), ("path", text_()), ("files_removed", number())])),
+        (
+            "Removed",
+            object(&[("success", done()), ("message", text_()), ("path", text_()), ("files_removed", number())]),
+        ),
         (
             "Listing",
             object(&[("success", done()), ("dir", text_()), ("count", number()), ("databases", or_null(list(listed)))]),
         ),
-        ("Maintenance", json!({ "type": "object", "required": ["op"], "properties": { "op": ops, "dest_path": text_() } })),
+        (
+            "Maintenance",
+            json!({ "type": "object", "required": ["op"], "properties": { "op": ops, "dest_path": text_() } }),
+        ),
         ("Done", object(&[("op", text_()), ("result", text_())])),
     ]
 }
@@ -192,7 +199,8 @@ fn sent_to_kv() -> Vec<(&'static str, Value)> {
         "key": text_(), "value": text_(), "content_type": text_(), "ttl": number(), "if_match": text_(), "if_none_match": text_(),
     } });
     let sets = json!({ "type": "array", "items": set, "minItems": 1, "maxItems": 100 });
-    let delete = json!({ "type": "object", "required": ["key"], "properties": { "key": text_(), "if_match": text_() } });
+    let delete =
+        json!({ "type": "object", "required": ["key"], "properties": { "key": text_(), "if_match": text_() } });
     let deletes = json!({ "type": "object", "properties": { "keys": keys, "items": { "type": "array", "items": delete, "maxItems": 100 } } });
     vec![
         ("Removal", json!({ "type": "object", "properties": { "value": any() } })),
@@ -283,8 +291,12 @@ fn time_travel() -> Vec<(&'static str, Value)> {
         ("old_expire_at", or_null(number())),
         ("new_expire_at", or_null(number())),
     ]);
-    let entry =
-        object(&[("op_number", number()), ("timestamp", number()), ("unrecorded_until?", number()), ("operation", operation)]);
+    let entry = object(&[
+        ("op_number", number()),
+        ("timestamp", number()),
+        ("unrecorded_until?", number()),
+        ("operation", operation),
+    ]);
     let at = object(&[
         ("key", text_()),
         ("content_type", text_()),
@@ -323,7 +335,10 @@ fn time_travel() -> Vec<(&'static str, Value)> {
     ]);
     let with_gaps = |members: &[(&str, Value)]| object(&[members, &gaps()].concat());
     vec![
-        ("KeyHistory", object(&[("success", done()), ("key", text_()), ("count", number()), ("operations", list(entry))])),
+        (
+            "KeyHistory",
+            object(&[("success", done()), ("key", text_()), ("count", number()), ("operations", list(entry))]),
+        ),
         ("KeySnapshot", object(&[&[("success", done()), ("op_number", number())][..], &value].concat())),
         ("RolledBack", object(&[("success", done()), ("key", text_()), ("rolled_back", number())])),
         (
