@@ -265,3 +265,19 @@ impl Crashes {
         many && life < SHORT_LIFE
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_many_short_lives_are_waited_for() {
+        let mut crashes = Crashes::default();
+        for _ in 1..CRASHES_TOLERATED {
+            assert!(!crashes.count(Duration::ZERO), "few deaths are no loop");
+        }
+        assert!(crashes.count(Duration::ZERO), "the tenth within a minute is");
+        assert!(!crashes.count(SHORT_LIFE), "whoever has served is followed at once");
+        assert!(crashes.count(Duration::ZERO));
+    }
+}

@@ -283,6 +283,19 @@ impl Mount {
         assert_eq!(self.keeper(), pid_in(&before, "worker_pid"), "the worker takes the keeper's place");
     }
 
+    /// `hoodydb upgrade` to the program that it is, as to a new one: another keeper and another worker serve when this returns.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn upgrade(&self) {
+        let output =
+            self.hoodydb().arg("upgrade").arg("--mount").arg(self.point()).output().expect("hoodydb can be run");
+        assert!(output.status.success(), "upgrade: {}", text(&output.stderr));
+    }
+
+    /// Each way in which a worker is replaced: its death, the keeper's, an upgrade.
+    pub const HANDOVERS: [fn(&Self); 3] = [Self::kill_worker, Self::kill_keeper, Self::upgrade];
+
     /// Stops the worker for good, as a bug that hangs it would, and waits until the next one serves.
     ///
     /// # Panics

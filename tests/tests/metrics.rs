@@ -84,16 +84,30 @@ fn counts_are_those_of_status() {
 }
 
 #[test]
-fn they_go_on_after_a_kill() {
-    let mount = Mount::with(&["--metrics", "127.0.0.1:0"]);
+fn they_go_on_after_each_handover() {
+    let mount = traced(&["--metrics", "127.0.0.1:0"]);
     database::create(&mount.path("app.db"), Mode::Wal);
+    let mut command = clients::python("session.py");
+    command.arg(mount.path("app.db"));
+    let mut writer = Client::ready(command);
     let count = |mount: &Mount| parsed(&scrape(mount))["hoodydb_lock_acquisitions_total{database=\"app.db\"}"];
-    let before = count(&mount);
-    mount.kill_worker();
-    assert!(count(&mount) >= before);
-    mount.kill_keeper();
-    assert!(count(&mount) >= before);
-    assert_eq!(parsed(&scrape(&mount))["hoodydb_worker_restarts_total"], 2.0);
+    let holds = |mount: &Mount| {
+        let series = "hoodydb_lock_hold_seconds_count{database=\"app.db\",role=\"WRITE\"}";
+        parsed(&scrape(mount)).get(series).copied().unwrap_or(0.0)
+    };
+    let mut before = count(&mount);
+    for (number, handover) in Mount::HANDOVERS.iter().enumerate() {
+        let holds_before = holds(&mount);
+        handover(&mount);
+        assert!(count(&mount) >= before, "handover {number}");
+        writer.does("INSERT INTO events(body) VALUES ('x')");
+        let after = count(&mount);
+        assert!(after > before, "handover {number}: {before}, then {after}");
+        eventually("the tracer's figures go on too", || holds(&mount) > holds_before);
+        before = after;
+    }
+    let restarts = parsed(&scrape(&mount))["hoodydb_worker_restarts_total"];
+    assert_eq!(Some(restarts), mount.status()["restarts"].as_f64());
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn a_name_that_changes_or_goes_is_followed() {
 }
 
 #[test]
-fn counts_go_on_after_a_close_and_after_a_kill() {
+fn counts_go_on_after_a_close_and_after_each_handover() {
     let mount = Mount::new();
     database::create(&mount.path("app.db"), Mode::Delete);
     let granted = || {
@@ -142,11 +142,14 @@ fn counts_go_on_after_a_close_and_after_a_kill() {
         top(&mount, &[])["databases"][0]["granted"].as_u64().expect("a count")
     };
     let first = granted();
-    let second = granted();
-    assert!(second > first, "{first}, then {second}: what is closed still counts");
-    mount.kill_worker();
-    let third = granted();
-    assert!(third > second, "{second}, then {third}: a worker's death loses no count");
+    let mut before = granted();
+    assert!(before > first, "{first}, then {before}: what is closed still counts");
+    for (number, handover) in Mount::HANDOVERS.iter().enumerate() {
+        handover(&mount);
+        let after = granted();
+        assert!(after > before, "{before}, then {after}: handover {number} loses no count");
+        before = after;
+    }
 }
 
 #[test]
@@ -252,8 +255,12 @@ fn a_daemon_that_goes_is_told_and_one_that_comes_back_is_shown() {
     let point = mount.point();
     let mut terminal = screen(&mount, &["--mount", point.to_str().expect("a plain path")], 160);
     terminal.expect("rates over");
-    mount.kill_worker();
-    terminal.expect("rates over");
+    for (number, handover) in Mount::HANDOVERS.iter().enumerate() {
+        handover(&mount);
+        let name = format!("after {number}.db");
+        database::create(&mount.path(&name), Mode::Delete);
+        terminal.expect(&name);
+    }
     assert!(mount.unmount().status.success());
     terminal.expect("the figures are old");
     assert!(mount.start().status.success());

@@ -158,14 +158,14 @@ fn a_trace_of_one_database_shows_its_wal_index_too() {
 }
 
 #[test]
-fn a_trace_goes_on_when_a_worker_dies() {
+fn a_trace_goes_on_over_each_handover() {
     let mount = traced(&[]);
     let mut client = puppet(&mount.point());
     let mut trace = trace_of(&mount, &mut client, &[]);
     client.does("g = open('mark', 'w+b')");
     for byte in 0..6 {
         client.does(&format!("lock(g, fcntl.LOCK_EX, {byte}, 1)"));
-        mount.kill_worker();
+        Mount::HANDOVERS[byte % 3](&mount);
     }
     // What a worker had taken out of the kernel when it died is told as missing.
     let (mut seen, mut lost) = (Vec::new(), 0);

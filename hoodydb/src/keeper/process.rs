@@ -7,7 +7,7 @@
 use std::ffi::CString;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
@@ -77,16 +77,18 @@ impl Child {
 /// Starts a process that does `work` and exits with its result, with this process's descriptors.
 ///
 /// # Errors
-/// EAGAIN, ENOMEM of clone(2); EINVAL if this process has more than one thread.
+/// EAGAIN, ENOMEM, EMFILE of clone(2): then there is no worker; EINVAL if this process has more than one thread.
 pub fn start_worker(work: &(dyn Fn() -> u8 + Sync)) -> io::Result<Child> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         // Another thread could hold a lock (the allocator's, say) that nobody would ever let go of in the child.
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the keeper has more than one thread"));
     }
-    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+    // The kernel makes the pidfd before the process: a worker that nobody could watch would serve beside the next one.
+    let flags = libc::CLONE_FILES | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut pidfd: libc::c_int = -1;
     // SAFETY: a fork in all but the descriptor table: the child runs on a copy of this stack, and this process has no other
-    // thread whose locks it could inherit.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    // thread whose locks it could inherit. The third argument is where the pidfd's number goes, on every architecture.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
     match pid {
         0 => {
             // libc keeps the id of the calling thread from before the clone: the work runs in a thread that knows its own.
@@ -97,11 +99,8 @@ pub fn start_worker(work: &(dyn Fn() -> u8 + Sync)) -> io::Result<Child> {
             // SAFETY: ends the process at once; nothing of the keeper's copy may run its destructors here.
             unsafe { libc::_exit(code.unwrap_or(101).into()) }
         }
-        pid if pid > 0 => {
-            let pid = u32::try_from(pid).map_err(io::Error::other)?;
-            let pidfd = rustix::process::pidfd_open(pid_of(pid)?, PidfdFlags::empty())?;
-            Ok(Child { pid, pidfd })
-        }
+        // SAFETY: the kernel has just made this descriptor for this process.
+        pid if pid > 0 => Ok(Child { pid: pid.try_into().unwrap_or(0), pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
         _ => Err(io::Error::last_os_error()),
     }
 }
