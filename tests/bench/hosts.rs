@@ -19,6 +19,9 @@ use crate::{run, sqlite_client, text};
 const OTHERS: u64 = 2;
 const THINK_MS: u64 = 5;
 
+/// Starts a container by a runtime; how long it took, in milliseconds.
+type Start<'s> = &'s dyn Fn(&str) -> Result<f64>;
+
 /// Measures, and prints a line for each figure.
 ///
 /// # Errors
@@ -52,8 +55,7 @@ fn starts(host: &Host, hoodydb: &Path, rounds: u32) -> Result<()> {
     let mut differences = [Vec::new(), Vec::new()];
     let mut plain = [Vec::new(), Vec::new()];
     for round in 0..rounds {
-        let ways: [(&dyn Fn(&str) -> Result<f64>, [&str; 2]); 2] =
-            [(&by_runc, ["runc", &wrapper]), (&by_docker, ["runc", "hoodydb"])];
+        let ways: [(Start<'_>, [&str; 2]); 2] = [(&by_runc, ["runc", &wrapper]), (&by_docker, ["runc", "hoodydb"])];
         for (way, (start, [without, with])) in ways.into_iter().enumerate() {
             // The first after something else is never the same one.
             let (without_ms, with_ms) = if round % 2 == 0 {

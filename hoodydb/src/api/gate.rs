@@ -88,8 +88,10 @@ impl Gate {
             state = self.changed.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0;
         };
         state.depart(kind, entered);
+        drop(state);
         self.changed.notify_all();
-        entered.then_some(Pass { gate: self, kind })
+        // Not made before it is known: a pass that is dropped leaves.
+        entered.then(|| Pass { gate: self, kind })
     }
 
     /// Whether somebody reads now.
