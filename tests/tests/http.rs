@@ -255,7 +255,9 @@ fn tokens_hosts_and_origins_are_looked_at() {
     assert_eq!(server.ask(&["-d", read], "/db?db=app").status, 401);
     assert_eq!(ask("wrong", read, "app"), 401);
     assert_eq!((ask("writes", read, "app"), ask("writes", write, "app")), (200, 200));
-    assert_eq!((ask("reads", read, "app"), ask("reads", write, "app")), (200, 403));
+    let sql = "/query?db=app&sql=SELECT%201";
+    assert_eq!(server.ask(&["-H", "Authorization: Bearer reads"], sql).status, 200);
+    assert_eq!(ask("reads", write, "app"), 403);
     assert_eq!((ask("scoped", write, "app"), ask("scoped", write, "other")), (200, 403));
     assert_eq!(server.ask(&[], "/health").status, 200);
     let header = "Authorization: Bearer writes";
