@@ -18,8 +18,8 @@ pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().thread_name("hoodydb-http").max_blocking_threads(BLOCKING_MAX).enable_all().build()
 }
 
-/// What interrupts a lock call.
-const INTERRUPT: SignalKind = SignalKind::user_defined1();
+/// What interrupts a lock call: the mount ends the wait of a thread that has it to take, whether it is caught or not.
+const INTERRUPT: SignalKind = SignalKind::alarm();
 
 /// The threads that may block.
 pub(super) struct Pool(Handle);
@@ -46,8 +46,8 @@ impl Threads for Pool {
     }
 
     /// # Source
-    /// fuse(4): a signal for a thread that waits for an answer becomes an INTERRUPT request; the mount answers a parked lock call with
-    /// EAGAIN then. Other calls go on, since the handler is installed with SA_RESTART.
+    /// `coordinator/signals.rs`: a parked lock call of a thread with a pending SIGALRM is answered with EAGAIN. Other calls go on, since the
+    /// handler is installed with SA_RESTART.
     fn interrupt(&self, thread: u64) {
         let Ok(thread) = libc::pid_t::try_from(thread) else { return };
         let process = rustix::process::getpid().as_raw_nonzero().get();
