@@ -6,7 +6,7 @@ mod arrays;
 mod batch;
 mod changes;
 mod counters;
-mod time;
+mod travel;
 mod value;
 
 use anyhow::Result;
@@ -60,13 +60,13 @@ enum Action {
     Arrays(arrays::Arrays),
     #[command(subcommand)]
     Batch(batch::Batch),
-    History(time::History),
-    Rollback(time::Rollback),
-    RollbackTable(time::RollbackTable),
+    History(travel::History),
+    Rollback(travel::Rollback),
+    RollbackTable(travel::RollbackTable),
     #[command(subcommand)]
-    Snapshots(time::Snapshots),
+    Snapshots(travel::Snapshots),
     #[command(subcommand, hide = true)]
-    Table(time::Table),
+    Table(travel::Table),
     #[command(subcommand)]
     Changes(changes::Changes),
 }
@@ -145,11 +145,11 @@ pub(super) fn run(args: Args) -> Result<()> {
         Action::Ttl(action) => counters::ttl(&action),
         Action::Arrays(action) => arrays::run(action),
         Action::Batch(action) => batch::run(action),
-        Action::History(args) => time::history(&args),
-        Action::Rollback(args) => time::rollback(&args),
-        Action::RollbackTable(args) => time::rollback_table(&args),
-        Action::Snapshots(action) => time::snapshots(&action),
-        Action::Table(action) => time::table(&action),
+        Action::History(args) => travel::history(&args),
+        Action::Rollback(args) => travel::rollback(&args),
+        Action::RollbackTable(args) => travel::rollback_table(&args),
+        Action::Snapshots(action) => travel::snapshots(&action),
+        Action::Table(action) => travel::table(&action),
         Action::Changes(action) => changes::run(&action),
     }
 }
