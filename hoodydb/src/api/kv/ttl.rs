@@ -51,7 +51,7 @@ fn set(call: &Call, roots: &Roots, key: String, told: &str, expire_at: Option<i6
 }
 
 /// Removes keys whose time is over, old changes and old replies, at most so many of each; how many there were. To be called within
-/// a transaction, again while it gives as many as it may.
+/// a transaction, again while it gives as many as it may. Where there is nothing to remove it only reads.
 ///
 /// # Errors
 /// SQLite's.
@@ -59,22 +59,27 @@ pub(in crate::api) fn sweep(connection: &Connection, now: i64, most: usize) -> r
     if !schema::exists(connection, "hoody:kv_meta")? {
         return Ok(0);
     }
-    let limit = i64::try_from(most).unwrap_or(i64::MAX);
     let mut query = connection.prepare_cached("SELECT tbl FROM \"hoody:kv_meta\"")?;
     let tables = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
     let mut swept = 0;
     for table in tables.iter().filter_map(|tbl| Table::named(tbl).ok()) {
         if schema::is_logged(connection, &table)? {
-            let name = table.quoted();
-            let over = format!("SELECT key FROM {name} WHERE expire_at IS NOT NULL AND expire_at <= ?1 LIMIT ?2");
-            let remove = format!("DELETE FROM {name} WHERE key IN ({over})");
-            let left = limit.saturating_sub(i64::try_from(swept).unwrap_or(i64::MAX));
-            swept += connection.prepare_cached(&remove)?.execute(params![now, left])?;
+            let over = format!("FROM {} WHERE expire_at IS NOT NULL AND expire_at <= ?1", table.quoted());
+            swept += remove(connection, "key", &over, now, most - swept)?;
         }
     }
-    let replies = "DELETE FROM \"hoody:kv_replies\" WHERE name IN \
-                   (SELECT name FROM \"hoody:kv_replies\" WHERE ts <= ?1 ORDER BY ts LIMIT ?2)";
-    let replies = connection.prepare_cached(replies)?.execute(params![now - once::KEPT_S, limit])?;
+    let replies = "FROM \"hoody:kv_replies\" WHERE ts <= ?1";
+    let replies = remove(connection, "name", replies, now - once::KEPT_S, most)?;
     let changes = prune::step(connection, schema::newest(connection)?, now)?;
-    Ok(swept.max(replies).max(changes))
+    Ok(swept.max(replies).max(changes).min(most))
+}
+
+/// Removes some of the rows that `over` selects up to a moment, by a column that tells them apart.
+fn remove(connection: &Connection, column: &str, over: &str, until: i64, most: usize) -> rusqlite::Result<usize> {
+    if !connection.prepare_cached(&format!("SELECT 1 {over} LIMIT 1"))?.exists([until])? {
+        return Ok(0);
+    }
+    let remove = format!("DELETE {over} AND {column} IN (SELECT {column} {over} LIMIT ?2)");
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    connection.prepare_cached(&remove)?.execute(params![until, most])
 }

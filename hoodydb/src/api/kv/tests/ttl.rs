@@ -96,7 +96,9 @@ fn the_sweeper_removes_what_is_over() {
     assert_eq!(super::super::sweep(&connection, 999, 2), Ok(0));
     assert_eq!(super::super::sweep(&connection, 1000, 2), Ok(2));
     assert_eq!(super::super::sweep(&connection, 1000, 2), Ok(1));
+    connection.pragma_update(None, "query_only", true).unwrap();
     assert_eq!(super::super::sweep(&connection, 1000, 2), Ok(0));
+    connection.pragma_update(None, "query_only", false).unwrap();
     let left: i64 = connection.query_row("SELECT count(*) FROM kv_store", [], |row| row.get(0)).unwrap();
     assert_eq!((left, log(&world, "a").last().unwrap().as_str()), (1, "expire"));
     connection.execute_batch("DROP TABLE kv_store").unwrap();
